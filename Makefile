@@ -1,0 +1,41 @@
+# One command per intent. `make demo` needs only the base install; the others use the development environment.
+PYTHON ?= python3
+VENV ?= .venv
+DEMO_VENV ?= .venv-demo
+BIN = $(VENV)/bin
+
+.PHONY: demo test check format bench clean
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(DEMO_VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEMO_VENV)
+	$(DEMO_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+demo: $(DEMO_VENV)/installed
+	mkdir -p demo
+	$(DEMO_VENV)/bin/alen sample demo/sample.dng --force
+	$(DEMO_VENV)/bin/alen enhance demo/sample.dng -o demo/ --force --compare demo/before-after.png
+	@echo "Before and after, side by side: demo/before-after.png"
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest
+
+check: $(VENV)/installed
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy
+
+format: $(VENV)/installed
+	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix src tests benchmarks
+
+bench: $(VENV)/installed
+	$(BIN)/python -m benchmarks.quality
+
+clean:
+	rm -rf $(VENV) $(DEMO_VENV) demo out .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,159 @@
+"""The color filter array as data: its phase under crops, and mosaic ↔ packed planes.
+
+A pattern is named by its rows, top left first, as in the EXIF tag CFAPattern: "RGGB" has red at (0, 0) and blue at
+(1, 1). (OpenCV and kornia name the pixel (1, 1): their "BG" is our "RGGB".) Packed planes stand in the order
+R, Gr, Gb, B, where Gr is the green of the red rows and Gb the green of the blue rows; that is the order in which
+``torch.nn.PixelUnshuffle(2)`` takes an RGGB mosaic apart. See-in-the-Dark packs R, Gr, B, Gb instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alen.errors import SettingsError
+
+BAYER_PHASES: Final = ("RGGB", "GRBG", "GBRG", "BGGR")
+"""The four phases of the Bayer pattern."""
+
+PLANES: Final = ("R", "Gr", "Gb", "B")
+"""The order of packed planes and of every quantity given per CFA color."""
+
+_XTRANS_ROWS: Final = ("GBGGRG", "RGRBGB", "GBGGRG", "GRGGBG", "BGBRGR", "GRGGBG")
+
+
+@dataclass(frozen=True)
+class CFA:
+    """A color filter array: a small pattern repeated over the sensor.
+
+    Example:
+        >>> CFA.bayer("RGGB").shifted(0, 1).name
+        'GRBG'
+    """
+
+    rows: tuple[str, ...]
+    """The repeated pattern, one string of "R", "G", "B" per row, top left first."""
+
+    def __post_init__(self) -> None:
+        """Raise SettingsError unless the pattern is a square of R, G and B of side 2 or 6."""
+        side = len(self.rows)
+        if side not in (2, 6) or any(len(row) != side or set(row) - set("RGB") for row in self.rows):
+            raise SettingsError(f"A CFA pattern is 2 × 2 or 6 × 6 letters R, G, B; got {self.rows!r}.")
+
+    @classmethod
+    def bayer(cls, phase: str) -> CFA:
+        """Return the Bayer pattern with this phase: "RGGB", "GRBG", "GBRG" or "BGGR"."""
+        if phase not in BAYER_PHASES:
+            raise SettingsError(f"The Bayer phase is one of {', '.join(BAYER_PHASES)}; got {phase!r}.")
+        return cls((phase[:2], phase[2:]))
+
+    @classmethod
+    def xtrans(cls) -> CFA:
+        """Return Fujifilm's 6 × 6 X-Trans pattern in the phase of the X-T2's visible area."""
+        return cls(_XTRANS_ROWS)
+
+    @property
+    def size(self) -> int:
+        """Side of the repeated pattern: 2 for Bayer, 6 for X-Trans."""
+        return len(self.rows)
+
+    @property
+    def name(self) -> str:
+        """The rows joined: "RGGB" for Bayer, 36 letters for X-Trans."""
+        return "".join(self.rows)
+
+    @property
+    def is_bayer(self) -> bool:
+        """True for one of the four Bayer phases."""
+        return self.name in BAYER_PHASES
+
+    def shifted(self, rows: int, columns: int) -> CFA:
+        """Return the pattern that remains when ``rows`` and ``columns`` are cropped from the top left.
+
+        Negative numbers pad instead: ``cfa.shifted(-1, 0)`` is the pattern after one row was added above.
+        """
+        n = self.size
+        return CFA(tuple("".join(self.rows[(y + rows) % n][(x + columns) % n] for x in range(n)) for y in range(n)))
+
+    def color_map(self, height: int, width: int) -> NDArray[np.uint8]:
+        """Return the color index of every pixel: (height, width) uint8, 0 = R, 1 = G, 2 = B."""
+        tile = np.array([["RGB".index(c) for c in row] for row in self.rows], dtype=np.uint8)
+        return _repeat(tile, height, width)
+
+    def plane_map(self, height: int, width: int) -> NDArray[np.uint8]:
+        """Return the plane of every pixel: (height, width) uint8, an index into `PLANES`.
+
+        A green pixel belongs to Gb if its row of the pattern holds blue but no red, else to Gr.
+        """
+        tile = np.empty((self.size, self.size), dtype=np.uint8)
+        for y, row in enumerate(self.rows):
+            green = 2 if "B" in row and "R" not in row else 1
+            tile[y] = [{"R": 0, "G": green, "B": 3}[c] for c in row]
+        return _repeat(tile, height, width)
+
+
+def rggb_offset(cfa: CFA) -> tuple[int, int]:
+    """Return how many rows to add above and columns to the left so that a Bayer mosaic starts with RGGB.
+
+    Raises:
+        SettingsError: The pattern is not Bayer.
+    """
+    if not cfa.is_bayer:
+        raise SettingsError("Only a Bayer mosaic can be shifted to RGGB.")
+    index = cfa.name.index("R")
+    return index // 2, index % 2
+
+
+def pack(mosaic: NDArray[Any], cfa: CFA) -> NDArray[Any]:
+    """Take a Bayer mosaic apart into its planes R, Gr, Gb, B.
+
+    Args:
+        mosaic: (H, W), any dtype; H and W even.
+        cfa: Its Bayer pattern.
+
+    Returns:
+        (4, H/2, W/2), same dtype; a copy.
+
+    Raises:
+        SettingsError: The pattern is not Bayer, or a side is odd.
+
+    Example:
+        >>> pack(np.arange(4).reshape(2, 2), CFA.bayer("BGGR")).ravel().tolist()
+        [3, 2, 1, 0]
+    """
+    height, width = mosaic.shape
+    if height % 2 or width % 2:
+        raise SettingsError(f"A mosaic to be packed has even sides; got {height} × {width}.")
+    return np.stack([mosaic[y::2, x::2] for y, x in _plane_positions(cfa)])  # (4, H/2, W/2)
+
+
+def unpack(planes: NDArray[Any], cfa: CFA) -> NDArray[Any]:
+    """Put packed planes (4, H/2, W/2) together into the mosaic (H, W); the inverse of `pack`."""
+    _, height, width = planes.shape
+    mosaic = np.empty((2 * height, 2 * width), dtype=planes.dtype)
+    for plane, (y, x) in zip(planes, _plane_positions(cfa), strict=True):
+        mosaic[y::2, x::2] = plane
+    return mosaic
+
+
+def mosaic_from_rgb(rgb: NDArray[Any], cfa: CFA) -> NDArray[Any]:
+    """Sample an RGB picture (H, W, 3) through the filter array; returns (H, W), same dtype."""
+    height, width, _ = rgb.shape
+    colors = cfa.color_map(height, width)
+    return np.take_along_axis(rgb, colors[..., None].astype(np.intp), axis=2)[..., 0]
+
+
+def _plane_positions(cfa: CFA) -> list[tuple[int, int]]:
+    """Return the (row, column) of R, Gr, Gb and B in the 2 × 2 pattern."""
+    if not cfa.is_bayer:
+        raise SettingsError("Only a Bayer mosaic has the four planes R, Gr, Gb, B.")
+    planes = cfa.plane_map(2, 2)
+    return [(int(y), int(x)) for y, x in (np.argwhere(planes == index)[0] for index in range(4))]
+
+
+def _repeat(tile: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    side = tile.shape[0]
+    return np.tile(tile, (-(-height // side), -(-width // side)))[:height, :width]
