@@ -1,0 +1,111 @@
+"""The attention network for low-light RAW images.
+
+"Attention-based network for low-light image enhancement", C. Zhang et al., ICME 2020, https://arxiv.org/abs/2005.09829,
+as its figures draw it (the authors' released code swaps the inverted shuffle for max-pooling). What we add, each off by
+default and on in `AlenConfig.shipped`: gates that start as the identity, keys on a fixed grid, and a demosaicked base that
+the network weighs pixel by pixel against what it paints itself.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from alen.config import AlenConfig
+from alen.demosaic import malvar_kernels
+from alen.models.layers import (
+    ChannelAttentionBlock,
+    MixedAttentionBlock,
+    downsample,
+    eotf_inverse_srgb,
+)
+
+__all__ = ["Alen", "AlenConfig"]
+
+Base = Literal["none", "demosaic"]
+
+
+class Alen(nn.Module):
+    """Packed planes in, display-encoded RGB at full resolution out.
+
+    Encoder: CAB at full packed size, then three times downsample → MAB. Decoder: three times transposed convolution →
+    concatenation with the skip connection → CAB. A 1 × 1 head and a pixel shuffle make the picture.
+    """
+
+    def __init__(self, config: AlenConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config if config is not None else AlenConfig()
+        w0, w1, w2, w3 = config.widths
+        gated, scale = config.channel_attention, config.gate_scale
+        self.stem = ChannelAttentionBlock(4 * len(config.brightness), w0, gated=gated, gate_scale=scale)
+        self.down1 = downsample(config.downsample, w0)
+        self.encode1 = self._mixed(w0, w1)
+        self.down2 = downsample(config.downsample, w1)
+        self.encode2 = self._mixed(w1, w2)
+        self.down3 = downsample(config.downsample, w2)
+        self.encode3 = self._mixed(w2, w3)
+        self.up2 = nn.ConvTranspose2d(w3, w2, 2, stride=2)
+        self.decode2 = ChannelAttentionBlock(2 * w2, w2, gated=gated, gate_scale=scale)
+        self.up1 = nn.ConvTranspose2d(w2, w1, 2, stride=2)
+        self.decode1 = ChannelAttentionBlock(2 * w1, w1, gated=gated, gate_scale=scale)
+        self.up0 = nn.ConvTranspose2d(w1, w0, 2, stride=2)
+        self.decode0 = ChannelAttentionBlock(2 * w0, w0, gated=gated, gate_scale=scale)
+        self.head = nn.Conv2d(w0, config.head_channels, 1)
+        self.register_buffer("brightness", torch.tensor(config.brightness), persistent=False)
+        self.register_buffer("demosaic", torch.from_numpy(malvar_kernels()), persistent=False)
+        self.brightness: Tensor
+        self.demosaic: Tensor
+
+    def _mixed(self, in_channels: int, out_channels: int) -> MixedAttentionBlock:
+        config = self.config
+        return MixedAttentionBlock(
+            in_channels,
+            out_channels,
+            gated=config.channel_attention,
+            spatial=config.spatial_attention,
+            gate_scale=config.gate_scale,
+            key_grid=config.key_grid,
+        )
+
+    def forward(self, planes: Tensor) -> Tensor:
+        """Return the picture of packed planes.
+
+        Args:
+            planes: (N, 4, h, w) float32, planes R, Gr, Gb, B; linear, white-balanced, times the exposure ratio, signed;
+                h and w multiples of 8.
+
+        Returns:
+            (N, 3, 2h, 2w) float32, display-encoded (see `alen.color.eotf_inverse_srgb`), not clipped.
+        """
+        return self.compose(self.features(self.expose(planes)), planes)
+
+    def expose(self, planes: Tensor) -> Tensor:
+        """Return the input stack: the planes at each brightness, clipped to [−1, 1], (N, 4·B, h, w)."""
+        stack = planes[:, None] * self.brightness[:, None, None, None]  # (N, B, 4, h, w)
+        return stack.clamp(-1, 1).flatten(1, 2)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the head's channels (N, 12 or 16, h, w) of the input stack: everything that has weights."""
+        skip0 = self.stem(x)
+        skip1 = self.encode1(self.down1(skip0))
+        skip2 = self.encode2(self.down2(skip1))
+        x = self.encode3(self.down3(skip2))
+        x = self.decode2(torch.cat([self.up2(x), skip2], dim=1))
+        x = self.decode1(torch.cat([self.up1(x), skip1], dim=1))
+        x = self.decode0(torch.cat([self.up0(x), skip0], dim=1))
+        result: Tensor = self.head(x)
+        return result
+
+    def compose(self, head: Tensor, planes: Tensor) -> Tensor:
+        """Return the picture (N, 3, 2h, 2w) from the head's channels; float32 even where the network is not."""
+        with torch.autocast(planes.device.type, enabled=False):
+            head = head.float()
+            if self.config.base == "none":
+                return F.pixel_shuffle(head, 2)
+            painted, weight = head.split([12, 4], dim=1)
+            base = F.conv2d(F.pad(planes, (1, 1, 1, 1), mode="replicate"), self.demosaic)
+            base = F.pixel_shuffle(eotf_inverse_srgb(base), 2)
+            return F.pixel_shuffle(painted, 2) + torch.sigmoid(F.pixel_shuffle(weight, 2)) * base

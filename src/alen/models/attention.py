@@ -1,0 +1,191 @@
+"""Channel attention and the non-local operation.
+
+Channel attention: "Squeeze-and-Excitation Networks", https://arxiv.org/abs/1709.01507. The non-local operation and block:
+"Non-local Neural Networks", https://arxiv.org/abs/1711.07971; y_i = 1/C(x) Σ_j f(x_i, x_j) g(x_j). What we add: queries
+and keys may be pooled, as in "Attention-based network for low-light image enhancement"
+(https://arxiv.org/abs/2005.09829), the keys also to a grid that is the same for every frame size, and the pairwise
+functions that are softmaxes run through the fused kernel, which never builds the N × N matrix.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from alen.errors import SettingsError
+
+Pairwise = Literal["gaussian", "embedded_gaussian", "dot_product", "concatenation"]
+Normalization = Literal["sum", "count"]
+Subsample = Literal["max", "average"]
+
+
+class ChannelGate(nn.Module):
+    """Squeeze and excitation: every channel times a gate computed from the means of all channels.
+
+    x · s·sigmoid(W₂ ReLU(W₁ mean(x))), with s = ``scale``. With ``scale=2`` the last layer starts at zero, so that the
+    gate starts as the identity; with ``scale=1`` it is the published gate, which starts near ½.
+    """
+
+    def __init__(self, channels: int, *, reduction: int = 1, scale: float = 1.0) -> None:
+        super().__init__()
+        if channels % reduction:
+            raise SettingsError(f"{channels} channels cannot be reduced {reduction} times.")
+        self.scale = scale
+        self.squeeze = nn.Linear(channels, channels // reduction)
+        self.excite = nn.Linear(channels // reduction, channels)
+        if scale != 1.0:
+            nn.init.zeros_(self.excite.weight)
+            nn.init.zeros_(self.excite.bias)
+
+    def gate(self, x: Tensor) -> Tensor:
+        """Return the gates (N, C) of features (N, C, H, W); each lies in (0, ``scale``)."""
+        means = x.mean(dim=(2, 3), dtype=torch.float32).to(x.dtype)  # (N, C); a frame has too many pixels for bf16 sums
+        return self.scale * torch.sigmoid(self.excite(F.relu(self.squeeze(means))))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return gated features, (N, C, H, W) → (N, C, H, W)."""
+        return x * self.gate(x)[:, :, None, None]
+
+
+class NonLocal(nn.Module):
+    """The non-local operation: at every position a weighted sum over all positions.
+
+    y_i = W · 1/C Σ_j f(x_i, x_j) g(x_j), with g a 1 × 1 convolution to ``inner_channels`` and W one back to ``channels``.
+
+    | pairwise            | f(x_i, x_j)              | normalizations |
+    |---------------------|--------------------------|----------------|
+    | "gaussian"          | exp(x_iᵀ x_j)            | "sum", "count" |
+    | "embedded_gaussian" | exp(θ(x_i)ᵀ φ(x_j))      | "sum", "count" |
+    | "dot_product"       | θ(x_i)ᵀ φ(x_j)           | "count"        |
+    | "concatenation"     | ReLU(wᵀ[θ(x_i), φ(x_j)]) | "sum", "count" |
+
+    C is Σ_j f ("sum": for the Gaussian pair a softmax over the keys j) or the number of keys N ("count"). The default is
+    the paper's: "sum" for the Gaussian pair, "count" for the others. There is no factor 1/√d.
+
+    With ``query_pool`` > 1 the input is averaged before everything and the result repeated to the input's size (nearest);
+    ``key_pool`` reduces keys and values further; ``key_grid`` averages them to a fixed number of cells instead, so that a
+    small crop and a whole frame meet the same number of keys.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        inner_channels: int | None = None,
+        *,
+        pairwise: Pairwise = "embedded_gaussian",
+        normalization: Normalization | None = None,
+        query_pool: int = 1,
+        key_pool: int = 1,
+        key_grid: int | None = None,
+        subsample: Subsample = "max",
+    ) -> None:
+        super().__init__()
+        if normalization is None:
+            normalization = "sum" if pairwise in ("gaussian", "embedded_gaussian") else "count"
+        if pairwise == "dot_product" and normalization == "sum":
+            raise SettingsError("The dot product may sum to zero; normalize it by 'count'.")
+        if key_grid is not None and key_pool != 1:
+            raise SettingsError("Keys are reduced by key_pool or to a key_grid, not by both.")
+        inner = inner_channels if inner_channels is not None else max(channels // 2, 1)
+        self.pairwise = pairwise
+        self.normalization = normalization
+        self.query_pool = query_pool
+        self.key_pool = key_pool
+        self.key_grid = key_grid
+        self.subsample = subsample
+        self.value = nn.Conv2d(channels, inner, 1)
+        self.project = nn.Conv2d(inner, channels, 1)
+        if pairwise != "gaussian":
+            self.query = nn.Conv2d(channels, inner, 1)
+            self.key = nn.Conv2d(channels, inner, 1)
+        if pairwise == "concatenation":
+            self.weigh = nn.Linear(2 * inner, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the non-local features of x, (N, C, H, W) → (N, C, H, W)."""
+        pooled = F.avg_pool2d(x, self.query_pool, ceil_mode=True) if self.query_pool > 1 else x  # (N, C, h, w)
+        query, key, value = self.project_inputs(pooled)
+        y = self.attend(query, key, value)  # (N, hw, D)
+        y = y.transpose(1, 2).unflatten(2, pooled.shape[2:])  # (N, D, h, w)
+        y = self.project(y)
+        return F.interpolate(y, size=x.shape[2:], mode="nearest") if self.query_pool > 1 else y
+
+    def project_inputs(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries (N, P, D), keys (N, M, D) and values (N, M, D) of pooled features (N, C, h, w)."""
+        if self.pairwise == "gaussian":
+            query, key = x, self._reduce(x)
+        else:
+            query, key = self.query(x), self._reduce(self.key(x))
+        value = self._reduce(self.value(x))
+        return query.flatten(2).transpose(1, 2), key.flatten(2).transpose(1, 2), value.flatten(2).transpose(1, 2)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Return 1/C Σ_j f(query_i, key_j) value_j, (N, P, D)."""
+        if self.pairwise in ("gaussian", "embedded_gaussian") and self.normalization == "sum":
+            fused = F.scaled_dot_product_attention(query[:, None], key[:, None], value[:, None], scale=1.0)
+            return fused[:, 0]
+        weights = self.pairwise_weights(query, key)  # (N, P, M)
+        if self.normalization == "sum":
+            return weights @ value / weights.sum(dim=2, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
+        return weights @ value / key.shape[1]
+
+    def pairwise_weights(self, query: Tensor, key: Tensor) -> Tensor:
+        """Return f(query_i, key_j) before normalization, (N, P, M)."""
+        if self.pairwise == "concatenation":
+            left, right = self.weigh.weight.chunk(2, dim=1)  # wᵀ[θ, φ] = w₁ᵀθ + w₂ᵀφ: no concatenation is built
+            return F.relu(query @ left.T + (key @ right.T).transpose(1, 2))
+        product = query @ key.transpose(1, 2)
+        return product if self.pairwise == "dot_product" else product.exp()
+
+    def attention(self, x: Tensor) -> Tensor:
+        """Return the normalized weights (N, P, M) with which position i of x sees key j, for looking at them."""
+        pooled = F.avg_pool2d(x, self.query_pool, ceil_mode=True) if self.query_pool > 1 else x
+        query, key, _ = self.project_inputs(pooled)
+        if self.pairwise in ("gaussian", "embedded_gaussian") and self.normalization == "sum":
+            return torch.softmax(query @ key.transpose(1, 2), dim=2)
+        weights = self.pairwise_weights(query, key)
+        if self.normalization == "sum":
+            return weights / weights.sum(dim=2, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
+        return weights / key.shape[1]
+
+    def _reduce(self, x: Tensor) -> Tensor:
+        """Return keys or values on fewer positions."""
+        if self.key_grid is not None:
+            return F.adaptive_avg_pool2d(x, self.key_grid)
+        if self.key_pool == 1:
+            return x
+        pool = F.max_pool2d if self.subsample == "max" else F.avg_pool2d
+        return pool(x, self.key_pool, ceil_mode=True)
+
+
+class NonLocalBlock(nn.Module):
+    """The non-local operation as a residual block, z = x + W y, to be put into any network.
+
+    W starts at zero, so that a pretrained network does not change when the block is inserted. The arguments are those of
+    `NonLocal`; ``key_pool=2`` is the subsampling trick of the paper.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        inner_channels: int | None = None,
+        *,
+        pairwise: Pairwise = "embedded_gaussian",
+        normalization: Normalization | None = None,
+        key_pool: int = 1,
+    ) -> None:
+        super().__init__()
+        self.nonlocal_operation = NonLocal(
+            channels, inner_channels, pairwise=pairwise, normalization=normalization, key_pool=key_pool
+        )
+        nn.init.zeros_(self.nonlocal_operation.project.weight)
+        if self.nonlocal_operation.project.bias is not None:
+            nn.init.zeros_(self.nonlocal_operation.project.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x + W y, (N, C, H, W) → (N, C, H, W)."""
+        result: Tensor = x + self.nonlocal_operation(x)
+        return result
