@@ -1,0 +1,163 @@
+"""The attention network: its size, its ablations, and what its output is made of."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from alen.color import eotf_inverse_srgb
+from alen.config import AlenConfig
+from alen.demosaic import demosaic_malvar
+from alen.models.alen import Alen
+
+_ABLATIONS = {
+    "backbone": AlenConfig(downsample="max", channel_attention=False, spatial_attention=False),
+    "channel attention": AlenConfig(downsample="max", spatial_attention=False),
+    "mixed attention": AlenConfig(downsample="max"),
+    "inverted shuffle": AlenConfig(),
+    "strided": AlenConfig(downsample="strided"),
+    "inverted shuffle alone": AlenConfig(channel_attention=False, spatial_attention=False),
+    "shipped": AlenConfig.shipped(),
+}
+"""The paper's ablations, cumulative, and what else a configuration can say."""
+
+every_ablation = pytest.mark.parametrize("config", _ABLATIONS.values(), ids=_ABLATIONS.keys())
+
+
+def _small(config: AlenConfig) -> Alen:
+    torch.manual_seed(0)
+    return Alen(dataclasses.replace(config, widths=(4, 8, 8, 16)))
+
+
+def _perturbed(network: Alen) -> Alen:
+    """Move every parameter a little, so that none is zero by initialization."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in network.parameters():
+            p += 0.05 * torch.randn(p.shape, generator=generator)
+    return network
+
+
+def _planes(n: int, h: int, w: int) -> Tensor:
+    return torch.rand((n, 4, h, w), generator=torch.Generator().manual_seed(3)) * 1.5 - 0.1
+
+
+@pytest.mark.parametrize(
+    ("config", "count"),
+    [
+        (AlenConfig(), 2_771_316),
+        (AlenConfig(downsample="max"), 2_685_076),
+    ],
+)
+def test_parameter_count_of_the_paper(config: AlenConfig, count: int) -> None:
+    assert sum(p.numel() for p in Alen(config).parameters()) == count
+
+
+def test_attention_is_a_small_part() -> None:
+    sizes = {name: sum(p.numel() for p in Alen(config).parameters()) for name, config in _ABLATIONS.items()}
+    assert sizes["backbone"] < sizes["channel attention"] < sizes["mixed attention"] < sizes["inverted shuffle"]
+    assert sizes["inverted shuffle"] < sizes["shipped"] < sizes["inverted shuffle"] + 1000
+
+
+@every_ablation
+def test_gradients_reach_every_parameter(config: AlenConfig) -> None:
+    network = _perturbed(_small(config))
+    network(_planes(2, 80, 136)).square().sum().backward()  # large enough for more than one key at every scale
+    without = {name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()}
+    # a softmax over the keys does not see what all scores of a row have in common; rounding may leave it exactly zero
+    assert {name for name in without if not name.endswith("spatial.key.bias")} == set()
+
+
+@every_ablation
+@pytest.mark.parametrize(("h", "w"), [(8, 8), (40, 24), (56, 88)])  # pooled features of 1, of 3 × 5 and of 7 × 11
+def test_sizes_and_batches(config: AlenConfig, h: int, w: int) -> None:
+    network, planes = _perturbed(_small(config)), _planes(3, h, w)
+    with torch.inference_mode():
+        pictures = network(planes)
+        one_by_one = torch.cat([network(frame[None]) for frame in planes])
+    assert pictures.shape == (3, 3, 2 * h, 2 * w)
+    assert pictures.dtype == torch.float32
+    assert torch.isfinite(pictures).all()
+    torch.testing.assert_close(pictures, one_by_one, rtol=1e-4, atol=1e-5)
+
+
+def test_gates_that_start_as_the_identity() -> None:
+    """With scale 2 the untrained network is the one without gates."""
+    config = AlenConfig(gate_scale=2.0)
+    gated, plain = _small(config), _small(dataclasses.replace(config, channel_attention=False))
+    plain.load_state_dict({name: value for name, value in gated.state_dict().items() if ".gate." not in name})
+    planes = _planes(2, 16, 16)
+    with torch.inference_mode():
+        torch.testing.assert_close(gated(planes), plain(planes), rtol=0, atol=0)
+
+
+def test_published_gates_start_near_a_half() -> None:
+    with torch.inference_mode():
+        gates = Alen().stem.gate.gate(torch.rand(1, 16, 8, 8))  # type: ignore[union-attr, operator]
+    assert 0.3 < float(gates.mean()) < 0.7
+
+
+def test_input_stack() -> None:
+    network = Alen(AlenConfig(brightness=(0.5, 2.0)))
+    planes = torch.tensor([-0.8, 0.1, 0.7, 40.0]).reshape(1, 4, 1, 1)
+    expected = torch.tensor([-0.4, 0.05, 0.35, 1.0, -1.0, 0.2, 1.0, 1.0]).reshape(1, 8, 1, 1)
+    torch.testing.assert_close(network.expose(planes), expected)
+    assert Alen().stem.conv1.in_channels == 16
+
+
+def _head(painted: float, weight: float, h: int, w: int) -> Tensor:
+    return torch.cat([torch.full((1, 12, h, w), painted), torch.full((1, 4, h, w), weight)], dim=1)
+
+
+def test_a_weight_of_one_shows_the_demosaicked_input() -> None:
+    network, planes = Alen(AlenConfig(base="demosaic")), _planes(1, 7, 11)
+    picture = network.compose(_head(0.0, 60.0, 7, 11), planes)[0].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(picture, eotf_inverse_srgb(demosaic_malvar(planes[0].numpy())), atol=2e-6)
+
+
+def test_a_weight_of_zero_shows_the_paint() -> None:
+    network = Alen(AlenConfig(base="demosaic"))
+    picture = network.compose(_head(0.25, -60.0, 7, 11), _planes(1, 7, 11))
+    torch.testing.assert_close(picture, torch.full((1, 3, 14, 22), 0.25))
+
+
+def test_weights_are_per_pixel() -> None:
+    """The four weight channels are the pixels (0, 0), (0, 1), (1, 0), (1, 1) of a cell, the same for all colors."""
+    network, planes = Alen(AlenConfig(base="demosaic")), _planes(1, 2, 2)
+    head = _head(0.0, -60.0, 2, 2)
+    head[:, 13] = 60.0
+    picture = network.compose(head, planes)
+    shown = picture.abs() > 1e-9
+    assert shown[:, :, 0::2, 1::2].all()
+    assert not shown[:, :, 1::2].any()
+    assert not shown[:, :, :, 0::2].any()
+
+
+def test_without_a_base_the_head_is_the_picture() -> None:
+    head = torch.arange(12.0).reshape(1, 12, 1, 1)
+    picture = Alen().compose(head, _planes(1, 1, 1))
+    assert picture.flatten(2).tolist() == [[[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]]
+
+
+@pytest.mark.parametrize("config", [AlenConfig(), AlenConfig.shipped()], ids=["paper", "shipped"])
+def test_bf16_runs_and_returns_float32(config: AlenConfig) -> None:
+    network, planes = _small(config), _planes(2, 16, 24)
+    with torch.inference_mode():
+        expected = network(planes)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            picture = network(planes)
+    assert picture.dtype == torch.float32
+    torch.testing.assert_close(picture, expected, atol=0.03, rtol=0.05)
+
+
+def test_the_base_is_not_rounded_by_bf16() -> None:
+    network, planes = Alen(AlenConfig(base="demosaic")), _planes(1, 8, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        picture = network.compose(_head(0.0, 60.0, 8, 8).bfloat16(), planes)
+    torch.testing.assert_close(picture, network.compose(_head(0.0, 60.0, 8, 8), planes), rtol=0, atol=0)
+
+
+def test_constants_are_not_weights() -> None:
+    assert not {"brightness", "demosaic"} & set(Alen().state_dict())

@@ -1,0 +1,47 @@
+"""What a configuration refuses, and what the shipped one says."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from alen.config import AlenConfig
+from alen.errors import SettingsError
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"widths": (32, 64, 128)},
+        {"widths": (32, 64, 128, 250)},
+        {"widths": (0, 64, 128, 256)},
+        {"brightness": ()},
+        {"brightness": (1.0, 0.0)},
+        {"key_grid": 0},
+        {"gate_scale": 0.0},
+    ],
+)
+def test_refusals(wrong: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=next(iter(wrong))):
+        AlenConfig(**wrong)
+
+
+def test_defaults_are_the_paper() -> None:
+    config = AlenConfig()
+    assert 4 * len(config.brightness) == 16
+    assert config.widths == (32, 64, 128, 256)
+    assert (config.downsample, config.gate_scale, config.key_grid, config.base) == ("isl", 1.0, None, "none")
+    assert config.head_channels == 12
+
+
+def test_the_shipped_form_predicts_a_weight_for_its_base() -> None:
+    config = AlenConfig.shipped()
+    assert config.target == "camera"
+    assert config.head_channels == 16
+
+
+def test_frozen_and_by_keyword() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        AlenConfig().target = "camera"  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        AlenConfig("camera")  # type: ignore[misc]
