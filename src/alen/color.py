@@ -2,14 +2,20 @@
 
 Pure numpy. Transfer functions follow IEC 61966-2-1:1999, continued outside [0, 1]: odd below 0 and by the same power
 law above 1, so that signed shadows and unclipped highlights survive a round trip.
+
+`develop` is a sequence of small steps on planar blocks (3, rows, W) that stay in the processor's cache. Every step is
+continuous, works on each pixel alone and keeps a neutral pixel (R = G = B) exactly neutral.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from alen.errors import SettingsError
 
 _SRGB_LINEAR_END: Final = 0.0031308
 """Linear value up to which the sRGB curve is the straight line 12.92 x (IEC 61966-2-1)."""
@@ -19,6 +25,57 @@ _SRGB_ENCODED_END: Final = 0.04045
 
 _BLOCK: Final = 1 << 16
 """Values worked on at a time: the temporaries stay in the processor's cache and cost no memory."""
+
+RGB_FROM_XYZ: Final = (
+    (3.2404542, -1.5371385, -0.4985314),
+    (-0.9692660, 1.8760108, 0.0415560),
+    (0.0556434, -0.2040259, 1.0572252),
+)
+"""XYZ (D65, Y of white = 1) → linear sRGB: the primaries of IEC 61966-2-1 with D65 = (0.95047, 1, 1.08883).
+
+B. Lindbloom, "RGB/XYZ Matrices", http://www.brucelindbloom.com.
+"""
+
+XYZ_FROM_RGB: Final = (
+    (0.4124564, 0.3575761, 0.1804375),
+    (0.2126729, 0.7151522, 0.0721750),
+    (0.0193339, 0.1191920, 0.9503041),
+)
+"""Linear sRGB → XYZ (D65, Y of white = 1): the inverse of `RGB_FROM_XYZ`, same source."""
+
+_CLIP_START: Final = 0.7
+_CLIP_END: Final = 0.97
+"""Share of the clip level where highlights begin to lose their color, and where they have none left.
+
+The end lies below 1 because saturated areas come out of a demosaic or a network with a little noise.
+"""
+
+_NEUTRAL_SHARE: Final = 0.25
+"""Share of red and of blue in the neutral that out-of-gamut colors are moved to."""
+
+_NEUTRAL_SHARE_DARK: Final = 0.08
+"""The same in the shadows: about the inverse variance of a channel whose gain is 2 against the other two."""
+
+_NEUTRAL_DARK: Final = 0.02
+"""Linear value half way between the two shares."""
+
+_GAMUT_KNEE: Final = 0.9
+"""Share of the way from neutral to the border of sRGB up to which colors are kept as they are."""
+
+_SHADOW_NEUTRAL: Final = 0.001
+"""Linear value at which half of the color is taken away: three of 255 steps above black, only noise has color."""
+
+_SHOULDER: Final = 0.2
+"""Linear value at which the highlight roll-off begins; everything below keeps its value."""
+
+_HEADROOM: Final = 8.0
+"""Linear value that becomes display white at most: three stops above the white of a plain encoding."""
+
+_CONTRAST: Final = 0.35
+"""Strength of the S-shaped tone curve; 1 would crush the shadows."""
+
+_MID_GRAY: Final = 0.18
+"""Linear value that the tone curve leaves where it is."""
 
 
 def eotf_inverse_srgb(linear: NDArray[Any]) -> NDArray[np.float32]:
@@ -73,3 +130,211 @@ def eotf_srgb(encoded: NDArray[Any]) -> NDArray[np.float32]:
         np.multiply(magnitude, np.float32(1 / 12.92), out=y, where=magnitude <= _SRGB_ENCODED_END)
         np.copysign(y, x, out=y)
     return linear
+
+
+def cam2rgb_from_xyz2cam(xyz2cam: ArrayLike) -> NDArray[np.float64]:
+    """Turn a DNG ColorMatrix into the matrix from white-balanced camera RGB to linear sRGB.
+
+    As in dcraw's ``cam_xyz_coeff``: linear sRGB → XYZ → camera RGB, each row divided by its sum, so that display white
+    is the camera's white after white balance; then inverted.
+
+    Args:
+        xyz2cam: (3, 3), XYZ (D65) → camera RGB before white balance; its scale does not matter.
+
+    Returns:
+        (3, 3) float64; each row sums to 1, so that neutral stays neutral.
+
+    Raises:
+        SettingsError: The matrix is not (3, 3), not finite, or cannot be inverted.
+    """
+    matrix = np.asarray(xyz2cam, dtype=np.float64)
+    if matrix.shape != (3, 3) or not np.all(np.isfinite(matrix)):
+        raise SettingsError(f"A finite 3 × 3 matrix from XYZ to camera RGB is needed; got {xyz2cam!r}.")
+    rgb2cam = matrix @ np.array(XYZ_FROM_RGB)
+    white = rgb2cam.sum(axis=1, keepdims=True)
+    if np.any(white <= 0):
+        raise SettingsError(f"A matrix from XYZ to camera RGB maps white to positive values; got {xyz2cam!r}.")
+    rgb2cam /= white
+    if np.linalg.cond(rgb2cam) > 1e6:
+        raise SettingsError(f"The matrix from XYZ to camera RGB cannot be inverted; got {xyz2cam!r}.")
+    cam2rgb = np.linalg.inv(rgb2cam)
+    return np.asarray(cam2rgb / cam2rgb.sum(axis=1, keepdims=True))
+
+
+def develop(
+    camera_rgb: NDArray[np.float32],
+    cam2rgb: ArrayLike,
+    *,
+    exposure_ev: float = 0.0,
+    clip_level: float,
+    out: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """Develop linear camera RGB into a display-encoded sRGB picture.
+
+    Args:
+        camera_rgb: (H, W, 3) float32, finite; linear, white-balanced, × ratio, not clipped; any memory layout.
+        cam2rgb: (3, 3) from white-balanced camera RGB to linear sRGB; its rows sum to 1.
+        exposure_ev: Brightness in stops on top of the ratio.
+        clip_level: Camera RGB value at which the first channel of the sensor saturates: the ratio × the smallest white
+            balance gain, which is the ratio itself where green (gain 1) has the smallest. Pixels at or above come out
+            neutral.
+        out: Where to put the result: (H, W, 3) float32; may be ``camera_rgb`` itself. By default a new array.
+
+    Returns:
+        (H, W, 3) float32, display-encoded sRGB in [0, 1].
+
+    Raises:
+        SettingsError: A shape, the matrix, the exposure or the clip level is not usable.
+    """
+    matrix = np.asarray(cam2rgb, dtype=np.float64)
+    if camera_rgb.ndim != 3 or camera_rgb.shape[2] != 3:
+        raise SettingsError(f"Camera RGB has the shape (H, W, 3); got {camera_rgb.shape}.")
+    if matrix.shape != (3, 3) or not np.allclose(matrix.sum(axis=1), 1, atol=1e-3):
+        raise SettingsError(f"A 3 × 3 color matrix whose rows sum to 1 is needed; got {cam2rgb!r}.")
+    if not (math.isfinite(exposure_ev) and math.isfinite(clip_level) and clip_level > 0):
+        raise SettingsError(f"The exposure is finite and the clip level positive; got {exposure_ev}, {clip_level}.")
+    picture = np.empty(camera_rgb.shape, dtype=np.float32) if out is None else out
+    if picture.shape != camera_rgb.shape or picture.dtype != np.float32:
+        raise SettingsError(f"The result has the shape {camera_rgb.shape} and is float32; got {picture.shape}.")
+
+    height, width, _ = camera_rgb.shape
+    gain = 2.0**exposure_ev
+    white = min(max(clip_level * gain, 1.0), _HEADROOM)
+    rows = max(1, _BLOCK // 2 // max(width, 1))
+    for top in range(0, height, rows):
+        rgb = camera_rgb[top : top + rows].transpose(2, 0, 1).astype(np.float32, order="C")  # (3, rows, W), a copy
+        _neutralize_clipped(rgb, clip_level)
+        rgb *= np.float32(gain)
+        neutral = _convert_to_srgb(rgb, matrix)
+        _fit_into_gamut(rgb, neutral)
+        _roll_off(rgb, white)
+        encoded = eotf_inverse_srgb(rgb)
+        np.clip(encoded, 0, 1, out=picture[top : top + rows].transpose(2, 0, 1))
+    return picture
+
+
+def _neutralize_clipped(rgb: NDArray[np.float32], clip_level: float) -> None:
+    """Blend pixels whose sensor values are clipped to the neutral of their largest channel; (3, rows, W), in place.
+
+    White balance sends a clipped pixel to (gain R, 1, gain B) × clip level, which looks magenta. Green, with the
+    smallest gain, tells: it reaches the clip level first. Red and blue above it count half, so that the rim of a lamp
+    goes neutral too, while red, orange and violet light, whose green is low, keeps its color.
+    """
+    red, green, blue = rgb
+    level = np.minimum(red, blue)
+    np.maximum(level, green, out=level)
+    level += green
+    level *= np.float32(0.5 / clip_level)
+    if level.max(initial=0) <= _CLIP_START:
+        return
+    weight = _smoothstep(level, _CLIP_START, _CLIP_END)
+    largest = np.maximum(np.maximum(red, green), blue)
+    for channel in rgb:
+        # not channel + weight × (largest − channel), which would round differently in each channel at weight 1
+        channel *= 1 - weight
+        channel += weight * largest
+
+
+def _convert_to_srgb(rgb: NDArray[np.float32], cam2rgb: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Apply the color matrix in place, (3, rows, W), and return the neutral (rows, W) of the same brightness.
+
+    Written with differences to green, which are exactly 0 for a neutral pixel. Unlike the luminance of the result, the
+    neutral is positive for every real light, deep blue lamps included: in the light it is (R + 2 G + B)/4 of camera
+    RGB. In the shadows red and blue count less: white balance makes them the noisier channels, and with a share near
+    the inverse of its variance no channel's noise decides alone where light begins.
+    """
+    red, green, blue = rgb
+    red_difference, blue_difference = red - green, blue - green
+    neutral: NDArray[np.float32] = red_difference + blue_difference
+    share = np.float32(_NEUTRAL_SHARE_DARK) * neutral
+    share += green
+    np.maximum(share, 0, out=share)
+    share /= share + np.float32(_NEUTRAL_DARK)
+    share *= np.float32(_NEUTRAL_SHARE - _NEUTRAL_SHARE_DARK)
+    share += np.float32(_NEUTRAL_SHARE_DARK)
+    neutral *= share
+    neutral += green
+    base = green.copy()
+    for channel, row in zip(rgb, cam2rgb.astype(np.float32), strict=True):
+        np.multiply(red_difference, row[0], out=channel)
+        channel += row[2] * blue_difference
+        channel += base
+    return neutral
+
+
+def _fit_into_gamut(rgb: NDArray[np.float32], neutral: NDArray[np.float32]) -> None:
+    """Move colors outside sRGB toward their neutral until no channel is negative; (3, rows, W), in place.
+
+    All channels move alike, which keeps the hue. The distance to the neutral is compressed from `_GAMUT_KNEE` of the
+    way to the border on. Where the neutral is not positive there is no light but noise: black. Just above, the color
+    fades in, so that negative noise, which cannot be shown, does not leave a cast behind.
+    """
+    np.maximum(neutral, 0, out=neutral)
+    distance = np.minimum(np.minimum(rgb[0], rgb[1]), rgb[2])
+    np.subtract(neutral, distance, out=distance)  # of the smallest channel, ≥ 0 up to rounding
+    np.maximum(distance, np.float32(1e-12), out=distance)
+    room = np.float32(1 - _GAMUT_KNEE) * neutral
+    kept = np.minimum(distance, np.float32(_GAMUT_KNEE) * neutral)
+    excess = distance - kept
+    scale = kept + room * excess / (room + excess + np.float32(1e-12))
+    scale /= distance
+    scale *= neutral / (neutral + np.float32(_SHADOW_NEUTRAL))
+    for channel in rgb:
+        channel -= neutral
+        channel *= scale
+        channel += neutral
+
+
+def _roll_off(rgb: NDArray[np.float32], white: float) -> None:
+    """Compress highlights up to ``white`` into [0, 1] and apply the tone curve; (3, rows, W), in place.
+
+    Both curves act on the largest channel, and all channels are scaled by the same factor: hue and saturation stay.
+    What lies far above 1 then loses its color, as it does on film. The shoulder leaves `_SHOULDER` without a bend and
+    reaches 1 at ``white``; with white = 1 it is the identity. It is the extended curve of Reinhard et al.,
+    "Photographic Tone Reproduction for Digital Images" (2002), eq. 4, applied to squares, whose roots part from the
+    diagonal with no curvature. The tone curve is a cubic S in the square root of the linear value.
+    """
+    largest = np.maximum(np.maximum(rgb[0], rgb[1]), rgb[2])
+    np.maximum(largest, 0, out=largest)
+
+    span = 1 - _SHOULDER
+    limit = (white - _SHOULDER) / span
+    x = np.maximum(largest, np.float32(_SHOULDER))
+    u = np.minimum(x, np.float32(white))
+    u -= np.float32(_SHOULDER)
+    u *= np.float32(1 / span)
+    u *= u
+    gain = 1 + u * np.float32(1 / limit**4)
+    gain /= 1 + u
+    gain *= u
+    np.sqrt(gain, out=gain)
+    gain *= np.float32(span)
+    gain += np.float32(_SHOULDER)
+    gain /= x  # 1 below the shoulder
+
+    bleach = 1 - gain
+    bleach *= np.float32(1 / (1 - 1 / _HEADROOM))
+    np.minimum(bleach, 1, out=bleach)
+    bleach *= bleach
+
+    e = np.sqrt(largest * gain)
+    curve = (1 - e) * (e - np.float32(math.sqrt(_MID_GRAY)))
+    curve *= np.float32(_CONTRAST)
+    curve += 1
+    gain *= curve
+    gain *= curve
+
+    largest *= gain
+    largest *= bleach
+    gain *= 1 - bleach
+    for channel in rgb:
+        channel *= gain
+        channel += largest
+
+
+def _smoothstep(x: NDArray[np.float32], start: float, end: float) -> NDArray[np.float32]:
+    """Return 0 below ``start``, 1 above ``end`` and 3 t² − 2 t³ between; ``x`` is overwritten."""
+    x -= np.float32(start)
+    x *= np.float32(1 / (end - start))
+    np.clip(x, 0, 1, out=x)
+    return np.asarray(x * x * (3 - 2 * x))
