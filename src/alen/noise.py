@@ -11,7 +11,7 @@ published calibrations as constants; `sample_generic` is the wide prior that tra
 
 Two things differ from the published models. Rounding is done, not simulated by uniform noise. And read noise is given
 by its *standard deviation*: the Tukey-lambda numbers of calibrations are the scale of scipy's ``tukeylambda``, whose
-standard deviation at scale 1 is `tukey_lambda_std` (1.81 for a logistic, 1.46 at 0.14), so a scale taken for a standard
+standard deviation at scale 1 is `tukey_lambda_std` (1.81 for a logistic, 1.45 at 0.14), so a scale taken for a standard
 deviation would make the noise half as strong as it is.
 
 Everything is numpy; DN are digital numbers at the file's bit depth; quantities per CFA color are ordered R, Gr, Gb, B.
@@ -154,7 +154,7 @@ def tukey_lambda_std(shape: float) -> float:
 
     Example:
         >>> round(tukey_lambda_std(0.0), 4), round(tukey_lambda_std(0.14), 4)
-        (1.8138, 1.4642)
+        (1.8138, 1.4527)
     """
     if not shape > -0.5:
         raise SettingsError(f"The Tukey-lambda distribution has a variance above lambda = -0.5; got {shape!r}.")
@@ -387,7 +387,10 @@ class CameraNoise:
         )
 
     def typical(self, iso: float) -> NoiseParameters:
-        """Return the central parameters at an ISO speed, without drift: the same each time, for benchmarks."""
+        """Return the central parameters at an ISO speed, without drift: the same each time, for benchmarks.
+
+        Outside the calibrated range of gains, the laws are extrapolated.
+        """
         gain = self.gain_at(iso)
         mode = self._mode(gain)
         return NoiseParameters(
@@ -400,8 +403,8 @@ class CameraNoise:
         )
 
     def _mode(self, gain: float) -> GainMode:
-        """Return the mode in force: the first whose largest gain is not exceeded, else the last."""
-        return next((mode for mode in self.modes if gain <= mode.gain_range[1]), self.modes[-1])
+        """Return the mode in force: the first whose largest gain is not exceeded (but by rounding), else the last."""
+        return next((mode for mode in self.modes if gain <= mode.gain_range[1] * 1.000001), self.modes[-1])
 
 
 def _without_quantization(sigma_dn: float) -> float:
