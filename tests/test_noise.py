@@ -116,8 +116,8 @@ def test_black_drift_falls_on_its_color_in_every_phase(phase: str) -> None:
     drift = (3.0, -2.0, 0.5, -4.0)
     parameters = dataclasses.replace(RAW_14_BIT, black_drift_dn=drift)
     cfa = CFA.bayer(phase)
-    mosaic = add_noise(np.zeros((151, 203), np.float32), cfa, parameters, np.random.default_rng(2))
-    planes = cfa.plane_map(151, 203)
+    mosaic = add_noise(np.zeros((1001, 203), np.float32), cfa, parameters, np.random.default_rng(2))
+    planes = cfa.plane_map(1001, 203)  # more than one band
     for plane in range(4):
         assert mosaic[planes == plane].mean() - 512 == pytest.approx(drift[plane], abs=0.1)
 

@@ -110,20 +110,15 @@ def add_noise(
     if clean.ndim != 2:
         raise SettingsError(f"A mosaic has two dimensions; got shape {clean.shape}.")
     height, width = clean.shape
-    range_dn = parameters.white_level_dn - parameters.black_level_dn
-    expected = np.clip(clean, 0, 1, dtype=np.float32)
-    expected *= np.float32(range_dn / parameters.gain)  # electrons
-    signal = _count_electrons(expected, rng)
-    signal *= np.float32(parameters.gain)  # DN above black
-    if parameters.read_sigma_dn > 0:
-        signal += _read_noise((height, width), parameters.read_sigma_dn, parameters.read_lambda, rng)
-    if parameters.row_sigma_dn > 0:
-        signal += rng.standard_normal((height, 1), dtype=np.float32) * np.float32(parameters.row_sigma_dn)
-    offsets = (np.array(parameters.black_drift_dn) + parameters.black_level_dn).astype(np.float32)
-    signal += _offset_map(offsets, cfa, height, width)
-    np.rint(signal, out=signal)
-    np.clip(signal, 0, parameters.white_level_dn, out=signal)
-    return signal.astype(np.uint16)
+    offsets = np.array(parameters.black_drift_dn) + parameters.black_level_dn
+    rows = cfa.size * max(1, 4 * _BLOCK // (cfa.size * max(width, 1)))  # a band of whole patterns
+    offset_map = offsets.astype(np.float32)[cfa.plane_map(min(rows, height), width)]
+    mosaic = np.empty((height, width), np.uint16)
+    for top in range(0, height, rows):
+        band = clean[top : top + rows]
+        signal = _expose(band, offset_map[: len(band)], parameters, rng)
+        mosaic[top : top + rows] = signal  # whole numbers within uint16
+    return mosaic
 
 
 def variance_dn(clean_dn_above_black: NDArray[np.float32] | float, parameters: NoiseParameters) -> NDArray[np.float64]:
@@ -162,6 +157,27 @@ def tukey_lambda_std(shape: float) -> float:
         return math.pi / math.sqrt(3)
     variance = 2 / shape**2 * (1 / (1 + 2 * shape) - math.gamma(shape + 1) ** 2 / math.gamma(2 * shape + 2))
     return math.sqrt(variance)
+
+
+def _expose(
+    clean: NDArray[np.float32],
+    offset_map: NDArray[np.float32],
+    parameters: NoiseParameters,
+    rng: np.random.Generator,
+) -> NDArray[np.float32]:
+    """Expose one band of a mosaic: (h, W) normalized → (h, W) float32, whole DN in the range of the ADC."""
+    expected = np.clip(clean, 0, 1, dtype=np.float32)
+    expected *= np.float32((parameters.white_level_dn - parameters.black_level_dn) / parameters.gain)  # electrons
+    signal = _count_electrons(expected, rng)
+    signal *= np.float32(parameters.gain)  # DN above black
+    if parameters.read_sigma_dn > 0:
+        signal += _read_noise(signal.shape, parameters.read_sigma_dn, parameters.read_lambda, rng)
+    if parameters.row_sigma_dn > 0:
+        signal += rng.standard_normal((len(signal), 1), dtype=np.float32) * np.float32(parameters.row_sigma_dn)
+    signal += offset_map
+    np.rint(signal, out=signal)
+    np.clip(signal, 0, parameters.white_level_dn, out=signal)
+    return signal
 
 
 def _count_electrons(expected: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
@@ -218,7 +234,7 @@ def _count_few_electrons(expected: NDArray[np.float32], rng: np.random.Generator
 
 
 def _read_noise(
-    size: tuple[int, int], sigma: float, shape: float | None, rng: np.random.Generator
+    size: tuple[int, ...], sigma: float, shape: float | None, rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """Draw read noise of standard deviation ``sigma``: Gaussian, or Tukey lambda by its inverse distribution.
 
@@ -239,13 +255,6 @@ def _read_noise(
     noise -= np.exp(log_v * np.float32(shape))
     noise *= np.float32(sigma / (shape * tukey_lambda_std(shape)))
     return noise
-
-
-def _offset_map(offsets: NDArray[np.float32], cfa: CFA, height: int, width: int) -> NDArray[np.float32]:
-    """Spread offsets of R, Gr, Gb, B over a mosaic: (height, width) float32."""
-    side = cfa.size
-    tile = offsets[cfa.plane_map(side, side)]
-    return np.tile(tile, (-(-height // side), -(-width // side)))[:height, :width]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
