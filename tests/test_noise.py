@@ -86,6 +86,7 @@ def test_electrons_are_poisson(electrons: float) -> None:
     measured = np.cumsum(np.bincount(counts.ravel())) / counts.size
     assert counts.min() >= 0
     assert np.abs(measured - np.cumsum(np.exp(log_p))).max() < 1.9 / math.sqrt(counts.size)
+    assert counts.var() == pytest.approx(electrons, rel=0.008, abs=0.001)
     assert np.mean((counts - electrons) ** 3) == pytest.approx(
         electrons,
         abs=6 * math.sqrt((15 * electrons**3 + 25 * electrons**2 + electrons) / counts.size) + 0.012 * electrons,
@@ -408,14 +409,14 @@ def test_dark_noise_recovers_what_was_planted() -> None:
     cfa = CFA.bayer("GBRG")
     drift = (1.0, -1.5, 0.5, 2.0)
     parameters = dataclasses.replace(
-        RAW_14_BIT, read_sigma_dn=2.5, read_lambda=0.05, row_sigma_dn=0.6, black_drift_dn=drift
+        RAW_14_BIT, read_sigma_dn=2.5, read_lambda=0.05, row_sigma_dn=0.3, black_drift_dn=drift
     )
     fixed = rng.integers(0, 9, (901, 301)).astype(np.uint16)  # a fixed pattern, which must not count as noise
     frames = np.stack([add_noise(np.zeros((901, 301), np.float32), cfa, parameters, rng) for _ in range(3)]) + fixed
     measured = dark_noise(frames, cfa)
     assert measured.pixel_sigma_dn == pytest.approx(2.5, rel=0.01)
-    assert measured.row_sigma_dn == pytest.approx(0.6, rel=0.06)
-    assert measured.read_sigma_dn == pytest.approx(math.sqrt(2.5**2 + 0.6**2 + 1 / 12), rel=0.01)
+    assert measured.row_sigma_dn == pytest.approx(0.3, rel=0.06)
+    assert measured.read_sigma_dn == pytest.approx(math.sqrt(2.5**2 + 0.3**2 + 1 / 12), rel=0.01)
     assert measured.frame_sigma_dn < 0.1
     pattern = [fixed[cfa.plane_map(901, 301) == plane].mean() for plane in range(4)]
     np.testing.assert_allclose(np.array(measured.black_dn) - 512 - pattern, drift, atol=0.06)
