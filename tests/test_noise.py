@@ -80,13 +80,13 @@ def test_shadows_stay_signed_and_unbiased() -> None:
 def test_electrons_are_poisson(electrons: float) -> None:
     """The distance to Poisson's distribution function stays what chance allows; the method changes at 16."""
     parameters = dataclasses.replace(RAW_14_BIT, gain=1.0, read_sigma_dn=0.0)
-    counts = expose(electrons, parameters, size=(500, 600)).astype(int)
+    counts = expose(electrons, parameters, size=(1000, 1000)).astype(int)
     n = np.arange(counts.max() + 1)
     log_p = n * math.log(electrons) - electrons - np.array([math.lgamma(k + 1) for k in n])
     measured = np.cumsum(np.bincount(counts.ravel())) / counts.size
     assert counts.min() >= 0
     assert np.abs(measured - np.cumsum(np.exp(log_p))).max() < 1.9 / math.sqrt(counts.size)
-    assert counts.var() == pytest.approx(electrons, rel=0.008, abs=0.001)
+    assert counts.var() == pytest.approx(electrons, rel=0.006, abs=0.001)
     assert np.mean((counts - electrons) ** 3) == pytest.approx(
         electrons,
         abs=6 * math.sqrt((15 * electrons**3 + 25 * electrons**2 + electrons) / counts.size) + 0.012 * electrons,
