@@ -69,7 +69,7 @@ _EXIF_MAIN_TAGS: Final = (271, 272, 306, 315, 33432)
 
 _EXIF_TAGS: Final = frozenset(
     {33434, 33437, 34850, 34855, *range(34864, 34867), 36864, 36867, 36868, *range(36880, 36883)}
-    | {*range(37377, 37387), *range(37520, 37523), 41486, 41487, 41488, 41495, *range(41985, 41991)}
+    | {*range(37377, 37387), *range(37520, 37523), 41495, *range(41985, 41991)}
     | {*range(42032, 42038)}
 )
 """Exposure, aperture, ISO, dates, focal length, flash, metering, lens and owner; neither MakerNote nor sizes."""
@@ -307,17 +307,50 @@ def _check_structure(data: bytes, structure: list[Directory], name: str, kind: s
                 f"{name}: this is {kind} without its picture: {stored:,} bytes stand for "
                 f"{sides[0]:,} × {sides[1]:,} pixels. {_COPY_AGAIN}"
             )
+        if kind == "a DNG" and directory.integers(259)[:1] == (7,) and not _is_covered(data, directory):
+            # LibRaw leaves what the JPEGs do not cover as the memory was: every reading gives another picture.
+            raise CorruptRawError(
+                f"{name}: this is {kind} that is damaged: its compressed data do not fill its picture. {_COPY_AGAIN}"
+            )
+
+
+def _is_covered(data: bytes, directory: Directory) -> bool:
+    """Tell whether the JPEGs in the strips or tiles have at least the samples that the picture needs of each."""
+
+    def first(tag: int, default: int) -> int:
+        return next(iter(directory.integers(tag)), default)
+
+    width, height, samples = first(256, 0), first(257, 0), first(277, 1)  # ImageWidth, ImageLength, SamplesPerPixel
+    tile_width, tile_height = first(322, width), first(323, first(278, height))  # TileWidth, TileLength, RowsPerStrip
+    if not (width and height and tile_width and tile_height):
+        return False
+    columns, rows = -(-width // tile_width), -(-height // tile_height)
+    extents = directory.extents
+    if len(extents) < columns * rows:
+        return False
+    return all(
+        _jpeg_samples(data, extents[row * columns + column][0])
+        >= min(tile_height, height - row * tile_height) * min(tile_width, width - column * tile_width) * samples
+        for row in range(rows)
+        for column in range(columns)
+    )
+
+
+def _jpeg_samples(data: bytes, offset: int) -> int:
+    """Return width × height × components of the JPEG at an offset; 0 if there is none."""
+    at = offset + 2  # after SOI
+    while data[at : at + 1] == b"\xff" and at + 10 <= len(data):
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker in (0xC0, 0xC1, 0xC3):  # SOF: baseline, extended, lossless
+            height, width, components = struct.unpack_from(">HHB", data, at + 5)
+            return int(height * width * components)
+        at += 2 + length
+    return 0
 
 
 def _check_size(raw: Any, data: bytes, name: str, kind: str) -> None:
     """Raise if the picture is too small, too large for the bytes of the file, or turned, before memory is taken."""
     sizes = raw.sizes
-    if sizes.top_margin + sizes.height > sizes.raw_height or sizes.left_margin + sizes.width > sizes.raw_width:
-        # LibRaw gives the size after rotation by 45° for Fujifilm's SuperCCD, whose mosaic stands on a corner.
-        raise UnsupportedRawError(
-            f"{name}: this is {kind} of a sensor with diagonal rows (SuperCCD); only rectangular Bayer sensors are "
-            "supported."
-        )
     if min(sizes.height, sizes.width) < _MIN_SIDE:
         raise CorruptRawError(
             f"{name}: this is {kind} of {sizes.width} × {sizes.height} pixels; at least {_MIN_SIDE} × {_MIN_SIDE} are "
@@ -327,6 +360,12 @@ def _check_size(raw: Any, data: bytes, name: str, kind: str) -> None:
         raise CorruptRawError(
             f"{name}: this is {kind} without its picture: {len(data):,} bytes cannot hold {sizes.raw_width:,} × "
             f"{sizes.raw_height:,} pixels. {_COPY_AGAIN}"
+        )
+    if sizes.top_margin + sizes.height > sizes.raw_height or sizes.left_margin + sizes.width > sizes.raw_width:
+        # LibRaw gives the size after rotation by 45° for Fujifilm's SuperCCD, whose mosaic stands on a corner.
+        raise UnsupportedRawError(
+            f"{name}: this is {kind} of a sensor with diagonal rows (SuperCCD); only rectangular Bayer sensors are "
+            "supported."
         )
 
 
@@ -446,8 +485,8 @@ def _black_level(
 ) -> tuple[float, float, float, float]:
     """Return the black levels of R, Gr, Gb and B; from the DNG's tags where LibRaw has cut off their fractions."""
     planes = cfa.plane_map(6, 6)
-    levels = raw.black_level_per_channel  # ordered R, G1, B, G2
-    whole = [float(levels[indices[planes == plane][0]]) for plane in range(len(PLANES))]
+    levels = np.array(raw.black_level_per_channel, dtype=np.float64)[indices]  # (6, 6), of the colors R, G1, B, G2
+    whole = _plane_means(levels, planes)
     exact = _dng_black_level(cfa, directory) if directory is not None else None
     if exact is not None and all(abs(a - b) < 1 for a, b in zip(whole, exact, strict=True)):
         whole = exact
@@ -464,8 +503,13 @@ def _dng_black_level(cfa: CFA, directory: Directory) -> list[float] | None:
         return None
     rows, columns = repeat[0] * cfa.size, repeat[1] * cfa.size
     levels = np.tile(np.reshape(values, repeat), (cfa.size, cfa.size))  # (rows, columns)
-    planes = cfa.plane_map(rows, columns)
-    return [float(levels[planes == plane].mean()) for plane in range(len(PLANES))]
+    return _plane_means(levels, cfa.plane_map(rows, columns))
+
+
+def _plane_means(values: NDArray[np.float64], planes: NDArray[np.uint8]) -> list[float]:
+    """Return the means over R, Gr, Gb and B; X-Trans has no rows without red, so its Gb is Gr."""
+    means = [float(values[planes == plane].mean()) if np.any(planes == plane) else None for plane in range(len(PLANES))]
+    return [means[1] or 0.0 if mean is None else mean for mean in means]
 
 
 def _white_balance(raw: Any, warnings: list[str]) -> tuple[float, float, float]:
@@ -648,6 +692,9 @@ def _exif(tags: _Tags, exposure: _Exposure) -> bytes | None:
     exif |= {tag: Field.fractions((value,)) for tag, value in found.items() if value and tag not in exif}
     if exposure.iso and 34855 not in exif:
         exif[34855] = Field(3, (min(round(exposure.iso), 65_535),))
+    for tag in (33434, 33437, 34855, 37386):  # 0 means "not known" here
+        if tag in exif and not exif[tag].numbers()[:1] > (0,):
+            del exif[tag]
     main, exif, gps = ({tag: v for tag, v in part.items() if _is_worth_keeping(v)} for part in (main, exif, gps))
     if not (main or exif or gps):
         return None

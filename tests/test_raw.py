@@ -1,0 +1,494 @@
+import dataclasses
+import io
+import itertools
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rawpy
+import tifffile
+from PIL import Image
+
+from alen.cfa import BAYER_PHASES, CFA, pack
+from alen.color import cam2rgb_from_xyz2cam
+from alen.dng import read_directories, write_cfa_dng
+from alen.errors import AlenError, CorruptRawError, NotRawError, RawError, RawNotFoundError, UnsupportedRawError
+from alen.levels import normalize
+from alen.raw import read_raw
+
+# ColorMatrix2 (D65) of the Canon EOS 6D, as Adobe's DNG files have it.
+XYZ2CAM = ((0.7034, -0.0804, -0.1014), (-0.4420, 1.2564, 0.2058), (-0.0851, 0.1994, 0.5758))
+
+SETTINGS: dict[str, Any] = {
+    "cfa": CFA.bayer("RGGB"),
+    "black_level": (512.0, 512.0, 512.0, 512.0),
+    "white_level": 16_383,
+    "white_balance": (2.125, 1.0, 1.625),
+    "xyz2cam": XYZ2CAM,
+}
+
+BAD_FILES = {
+    "Canon-R6-pruned.CR3": CorruptRawError,
+    "CanonRaw.cr2": CorruptRawError,
+    "CanonRaw.cr3": CorruptRawError,
+    "DNG.dng": CorruptRawError,
+    "FujiFilm.raf": CorruptRawError,
+    "IMG_1361.dng": CorruptRawError,
+    "Issue 247-1.nef": NotRawError,
+    "Issue 247-2.nef": NotRawError,
+    "Nikon.nef": CorruptRawError,
+    "Panasonic.rw2": CorruptRawError,
+    "PhaseOne.iiq": CorruptRawError,
+    "exiv2-canon-powershot-s40.crw": CorruptRawError,
+    "issue_1097_poc.crw": CorruptRawError,
+    "issue_1791_new.raf": CorruptRawError,
+    "issue_839_poc.rw2": CorruptRawError,
+    "issue_857_poc.raf": CorruptRawError,
+}
+
+
+def random_mosaic(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(400, 16_384, (height, width), dtype=np.uint16)
+
+
+def dng(mosaic: np.ndarray, **changes: Any) -> bytes:
+    file = io.BytesIO()
+    write_cfa_dng(file, mosaic, **{**SETTINGS, **changes})
+    return file.getvalue()
+
+
+def with_entry(data: bytes, tag: int, *, new_tag: int | None = None, value: int | None = None) -> bytes:
+    """Return a DNG of ours with a tag renamed or its inline value replaced."""
+    patched = bytearray(data)
+    (count,) = struct.unpack_from("<H", patched, 8)
+    (at,) = (p for p in range(10, 10 + 12 * count, 12) if struct.unpack_from("<H", patched, p)[0] == tag)
+    if new_tag is not None:
+        struct.pack_into("<H", patched, at, new_tag)
+    if value is not None:
+        struct.pack_into("<I", patched, at + 8, value)
+    return bytes(patched)
+
+
+def without(data: bytes, tag: int) -> bytes:
+    return with_entry(data, tag, new_tag=65_000)
+
+
+def picture_bytes(kind: str) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(file, kind)
+    return file.getvalue()
+
+
+def tiff_bytes(array: np.ndarray, **options: Any) -> bytes:
+    file = io.BytesIO()
+    tifffile.imwrite(file, array, **options)
+    return file.getvalue()
+
+
+# ---------------------------------------------------------------- what is read
+
+
+@pytest.mark.parametrize("phase", BAYER_PHASES)
+@pytest.mark.parametrize(
+    ("size", "compress"), list(itertools.product([(22, 22), (23, 31), (37, 64), (48, 53), (97, 101)], [True, False]))
+)
+def test_every_phase_and_odd_size_is_read_as_written(phase: str, size: tuple[int, int], compress: bool) -> None:
+    mosaic = random_mosaic(*size)
+    black_level = (500.25, 501.5, 502.75, 503.125)  # LibRaw cuts off the fractions
+    image = read_raw(dng(mosaic, cfa=CFA.bayer(phase), black_level=black_level, compress=compress))
+    np.testing.assert_array_equal(image.mosaic, mosaic)
+    assert image.cfa == CFA.bayer(phase)
+    assert image.black_level == black_level
+    assert image.white_level == 16_383
+    assert image.white_balance == pytest.approx((2.125, 1.0, 1.625), rel=1e-6)
+    np.testing.assert_allclose(image.cam2rgb, cam2rgb_from_xyz2cam(XYZ2CAM), atol=1e-6)
+    np.testing.assert_allclose(np.sum(image.cam2rgb, axis=1), 1, atol=1e-12)
+    assert image.warnings == ()
+
+
+@pytest.mark.parametrize("phase", BAYER_PHASES)
+def test_rolling_the_data_rolls_the_cfa(phase: str) -> None:
+    mosaic, cfa = random_mosaic(41, 53), CFA.bayer(phase)
+    whole = read_raw(dng(mosaic, cfa=cfa))
+    for y, x in [(0, 1), (1, 0), (1, 1), (2, 3)]:
+        part = read_raw(dng(mosaic[y:, x:], cfa=cfa.shifted(y, x)))
+        assert part.cfa == whole.cfa.shifted(y, x)
+        np.testing.assert_array_equal(part.mosaic, whole.mosaic[y:, x:])
+        np.testing.assert_array_equal(part.cfa.color_map(10, 10), whole.cfa.color_map(10 + y, 10 + x)[y:, x:])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_all_orientations_are_kept(orientation: int) -> None:
+    mosaic = random_mosaic(24, 36)
+    image = read_raw(dng(mosaic, orientation=orientation))
+    assert image.orientation == orientation
+    np.testing.assert_array_equal(image.mosaic, mosaic)  # it stays in sensor orientation
+
+
+def test_exposure_camera_and_exif_are_kept() -> None:
+    data = dng(
+        random_mosaic(24, 36),
+        iso=102_400,
+        exposure_time_s=1 / 30,
+        aperture=2.8,
+        camera="Maker Model 7",
+        orientation=8,
+        noise_profile=[(1e-4, 2e-7)],
+    )
+    image = read_raw(data)
+    assert (image.iso, image.exposure_time_s, image.aperture) == (102_400, 1 / 30, 2.8)
+    assert image.camera == "Maker Model 7"
+    assert image.noise_profile == ((1e-4, 2e-7),)
+    assert image.exif is not None
+    exif = Image.Exif()
+    exif.load(b"Exif\0\0" + image.exif)
+    assert (exif[271], exif[272], exif[274]) == ("Maker", "Maker Model 7", 1)  # 1: pictures are written upright
+    assert exif.get_ifd(34665)[33434] == pytest.approx(1 / 30)
+    assert exif.get_ifd(34665)[34866] == 102_400
+
+
+def test_what_is_not_known_is_none() -> None:
+    image = read_raw(dng(random_mosaic(24, 36)))
+    assert (image.iso, image.exposure_time_s, image.aperture, image.noise_profile) == (None, None, None, None)
+
+
+def test_path_bytes_and_file_give_the_same_picture_twice(tmp_path: Path) -> None:
+    path = tmp_path / "ein Bild ü.dng"
+    path.write_bytes(dng(random_mosaic(37, 41), iso=100))
+    with path.open("rb") as file:
+        images = [read_raw(path), read_raw(str(path)), read_raw(file), read_raw(path.read_bytes()), read_raw(path)]
+    assert [image.name for image in images] == [path.name] * 3 + ["<bytes>", path.name]
+    for image in images[1:]:
+        assert image.mosaic.tobytes() == images[0].mosaic.tobytes()
+        for field in dataclasses.fields(image):
+            if field.name not in ("mosaic", "name"):
+                assert getattr(image, field.name) == getattr(images[0], field.name)
+
+
+def test_the_picture_owns_its_memory_and_is_frozen() -> None:
+    image = read_raw(dng(random_mosaic(24, 36)))
+    assert image.mosaic.flags.owndata
+    assert image.mosaic.flags.c_contiguous
+    assert image.mosaic.dtype == np.uint16
+    with pytest.raises(ValueError, match="read-only"):
+        image.mosaic[0, 0] = 1
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        image.iso = 100.0  # type: ignore[misc]
+
+
+def test_a_missing_white_balance_becomes_that_of_daylight() -> None:
+    with rawpy.imread(io.BytesIO(dng(random_mosaic(24, 36)))) as raw:
+        raw.unpack()
+        red, green, blue = raw.daylight_whitebalance[:3]
+    for data in (without(dng(random_mosaic(24, 36)), 50728), dng(random_mosaic(24, 36), white_balance=(1.0, 1.0, 1.0))):
+        image = read_raw(data)
+        assert image.white_balance == pytest.approx((red / green, 1, blue / green))
+        assert any("daylight" in warning for warning in image.warnings)
+
+
+def test_a_missing_matrix_becomes_neutral_with_a_warning() -> None:
+    image = read_raw(without(dng(random_mosaic(24, 36), camera="Nobody's Camera"), 50721))
+    np.testing.assert_array_equal(image.cam2rgb, np.eye(3))
+    assert any("Nobody's Camera" in warning and "matrix" in warning for warning in image.warnings)
+    assert image.white_balance == pytest.approx((2.125, 1.0, 1.625))
+
+
+def test_neither_white_balance_nor_matrix() -> None:
+    image = read_raw(without(without(dng(random_mosaic(24, 36)), 50721), 50728))
+    assert image.white_balance == (1.0, 1.0, 1.0)
+    assert len(image.warnings) == 2
+
+
+def test_the_dngs_matrix_comes_before_that_of_libraws_table() -> None:
+    image = read_raw(dng(random_mosaic(24, 36), camera="Canon EOS 5D Mark IV"))
+    np.testing.assert_allclose(image.cam2rgb, cam2rgb_from_xyz2cam(XYZ2CAM), atol=1e-6)
+
+
+def test_a_dark_frame_of_a_camera_that_subtracts_black_is_no_damage() -> None:
+    noise = np.random.default_rng(0).normal(0, 3, (64, 96))
+    mosaic = np.clip(np.round(noise), 0, None).astype(np.uint16)
+    assert np.mean(mosaic == 0) > 0.5
+    np.testing.assert_array_equal(read_raw(dng(mosaic, black_level=(0.0,) * 4)).mosaic, mosaic)
+
+
+def test_a_clipped_sky_is_no_damage() -> None:
+    mosaic = random_mosaic(64, 96)
+    mosaic[:40] = 16_383
+    np.testing.assert_array_equal(read_raw(dng(mosaic)).mosaic, mosaic)
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def assert_refused(data: bytes, error: type[AlenError], tmp_path: Path, name: str = "IMG_0001.ARW") -> str:
+    """Check that the same typed error comes from a path and from bytes, names the file and gives advice."""
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(error) as of_bytes:
+        read_raw(data)
+    with pytest.raises(error) as of_path:
+        read_raw(path)
+    assert type(of_path.value) is type(of_bytes.value) is error
+    message = str(of_path.value)
+    assert message.startswith(f"{name}: ")
+    assert str(of_bytes.value).removeprefix("<bytes>") == message.removeprefix(name)
+    assert message.endswith(".")
+    return message
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (picture_bytes("JPEG"), "a JPEG picture"),
+        (picture_bytes("PNG"), "a PNG picture"),
+        (picture_bytes("GIF"), "a GIF picture"),
+        (picture_bytes("BMP"), "a BMP picture"),
+        (picture_bytes("WEBP"), "a WebP picture"),
+        (picture_bytes("TIFF"), "a TIFF picture"),
+        # LibRaw takes a gray TIFF for an RGGB mosaic.
+        (tiff_bytes(np.random.default_rng(0).integers(0, 60_000, (300, 300), dtype=np.uint16)), "a TIFF picture"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(500), "a video"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0" + bytes(500), "a HEIF picture"),
+        (b"Dear photographer,\nthis is no picture.\n", "a text"),
+        (b"%PDF-1.7\n" + bytes(100), "a PDF"),
+        (b"", "empty"),
+        (bytes(100_000), "nothing in this file"),
+        (np.random.default_rng(1).bytes(50), "nothing in this file"),
+        (np.random.default_rng(1).bytes(100_000), "nothing in this file"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_other_files_are_named(data: bytes, words: str, tmp_path: Path) -> None:
+    assert words in assert_refused(data, NotRawError, tmp_path)
+
+
+def test_random_bytes_of_a_known_size_are_no_photograph() -> None:
+    # LibRaw finds cameras without a header by the size of the file: these 24 MB "are" a 4000 × 3000 Bayer mosaic.
+    data = np.random.default_rng(24_000_000).bytes(24_000_000)
+    with rawpy.imread(io.BytesIO(data)) as raw:
+        assert raw.sizes.raw_width == 4000
+    with pytest.raises(NotRawError, match="nothing in this file"):
+        read_raw(data)
+
+
+def test_a_missing_file_is_also_a_file_not_found_error(tmp_path: Path) -> None:
+    with pytest.raises(RawNotFoundError, match=r"missing\.dng: there is no such file"):
+        read_raw(tmp_path / "missing.dng")
+    with pytest.raises(FileNotFoundError):
+        read_raw(str(tmp_path / "missing.dng"))
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotRawError, match="folder"):
+        read_raw(tmp_path)
+
+
+def test_a_device_is_refused() -> None:
+    with pytest.raises(NotRawError, match="device"):
+        read_raw(os.devnull)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read every file")
+def test_a_forbidden_file_is_a_raw_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.dng"
+    path.write_bytes(dng(random_mosaic(24, 36)))
+    path.chmod(0)
+    with pytest.raises(RawError, match="permissions"):
+        read_raw(path)
+
+
+@pytest.mark.parametrize("compress", [True, False])
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 1 - 1e-4])
+def test_cut_files_are_refused(part: float, compress: bool, tmp_path: Path) -> None:
+    data = dng(random_mosaic(96, 128), compress=compress, iso=100)
+    assert "cut off" in assert_refused(data[: int(part * len(data))], CorruptRawError, tmp_path, "cut.dng")
+
+
+def test_a_cut_header_is_refused() -> None:
+    data = dng(random_mosaic(24, 36), iso=100)
+    for length in range(1, 700, 23):
+        with pytest.raises(AlenError):
+            read_raw(data[:length])
+
+
+def test_xtrans_is_refused_until_there_are_weights(tmp_path: Path) -> None:
+    data = dng(random_mosaic(961, 1441), cfa=CFA.xtrans(), camera="Fujifilm X-T2", compress=False)
+    assert "X-Trans" in assert_refused(data, UnsupportedRawError, tmp_path, "DSCF0001.dng")
+
+
+def test_xtrans_is_only_a_line_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alen.raw._SUPPORTED_CFA_SIZES", (2, 6))
+    mosaic, cfa = random_mosaic(961, 1441), CFA.xtrans().shifted(2, 1)
+    image = read_raw(dng(mosaic, cfa=cfa, compress=False, black_level=(1024.0,) * 4))
+    assert image.cfa == cfa
+    assert image.black_level == (1024.0,) * 4
+    np.testing.assert_array_equal(image.mosaic, mosaic)
+
+
+def test_a_linear_dng_is_refused(tmp_path: Path) -> None:
+    data = tiff_bytes(
+        np.random.default_rng(0).integers(0, 60_000, (64, 96, 3), dtype=np.uint16),
+        photometric=34892,
+        extratags=[(50706, 1, 4, b"\1\4\0\0", True), (50708, 2, 0, "Any camera", True)],
+        metadata=None,
+    )
+    assert "demosaicked already" in assert_refused(data, UnsupportedRawError, tmp_path, "linear.dng")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ((259, 52_546), UnsupportedRawError, "JPEG XL"),
+        ((259, 9), UnsupportedRawError, "GPR"),
+        ((259, 8), UnsupportedRawError, "Deflate"),
+        ((259, 34_713), UnsupportedRawError, "does not know"),
+        ((262, 34_892), UnsupportedRawError, "without a filter array"),  # one color: a monochrome camera
+        ((33422, 0x03010100), UnsupportedRawError, "filter array"),  # red, green, green, cyan
+        ((33422, 0x01020100), UnsupportedRawError, "filter array"),  # green in columns
+        ((50717, 400), CorruptRawError, "levels"),
+        ((257, 4_000_000), CorruptRawError, "without its picture"),
+        ((256, 37), CorruptRawError, "do not fill"),
+        ((257, 25), CorruptRawError, "do not fill"),
+        ((256, 36 * 40), CorruptRawError, "do not fill"),
+        ((279, 2**31), CorruptRawError, "cut off"),
+        ((273, 2**31), CorruptRawError, "cut off"),
+    ],
+)
+def test_odd_dngs_are_refused(change: tuple[int, int], error: type[AlenError], words: str, tmp_path: Path) -> None:
+    data = with_entry(dng(random_mosaic(24, 36)), change[0], value=change[1])
+    assert words in assert_refused(data, error, tmp_path, "odd.dng")
+
+
+def test_a_mosaic_below_16_pixels_is_refused(tmp_path: Path) -> None:
+    assert_refused(dng(random_mosaic(12, 40)), UnsupportedRawError, tmp_path, "tiny.dng")
+
+
+def unwritten_rows(mosaic: np.ndarray) -> None:
+    mosaic[60:] = 0
+
+
+def unwritten_columns(mosaic: np.ndarray) -> None:
+    mosaic[:, 60:] = 7_000
+
+
+def unwritten_pixels(mosaic: np.ndarray) -> None:
+    mosaic.reshape(-1)[np.random.default_rng(0).random(mosaic.size) < 0.5] = 0
+
+
+def other_levels(mosaic: np.ndarray) -> None:
+    mosaic[:] = np.random.default_rng(0).integers(0, 65_536, mosaic.shape)
+
+
+@pytest.mark.parametrize("damage", [unwritten_rows, unwritten_columns, unwritten_pixels, other_levels])
+def test_what_no_sensor_gives_is_refused(damage: Any, tmp_path: Path) -> None:
+    mosaic = random_mosaic(96, 128)
+    damage(mosaic)
+    assert "damaged" in assert_refused(dng(mosaic), CorruptRawError, tmp_path, "damaged.dng")
+
+
+def test_random_changes_give_a_picture_or_a_typed_error() -> None:
+    data = dng(random_mosaic(48, 64), iso=100, exposure_time_s=0.1)
+    rng = np.random.default_rng(0)
+    for _ in range(150):
+        changed = bytearray(data)
+        for position in rng.integers(0, 700, rng.integers(1, 5)):
+            changed[position] = rng.integers(256)
+        try:
+            image = read_raw(bytes(changed))
+        except AlenError:
+            continue
+        assert image.mosaic.ndim == 2
+        assert all(np.isfinite(image.white_balance))
+        assert max(image.black_level) < image.white_level
+
+
+# ---------------------------------------------------------------- real files
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_bad_files_end_in_a_typed_error(name: str, shared_data: Path, tmp_path: Path) -> None:
+    assert_refused((shared_data / "raw" / "bad" / name).read_bytes(), BAD_FILES[name], tmp_path, name)
+
+
+def test_no_bad_file_is_forgotten(shared_data: Path) -> None:
+    assert {path.name for path in (shared_data / "raw" / "bad").iterdir()} == set(BAD_FILES)
+
+
+def test_a_real_linear_dng_is_refused(shared_data: Path) -> None:
+    with pytest.raises(UnsupportedRawError, match=r"canon_eos_6d\.dng.*demosaicked already"):
+        read_raw(shared_data / "raw" / "linear" / "canon_eos_6d.dng")
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("name", ["canon-kiss-x4/colorchart.dng", "pi-gs/burst/image_0.dng", "linear/canon_eos_6d.dng"])
+def test_real_files_that_were_cut_are_refused(name: str, part: float, shared_data: Path) -> None:
+    data = (shared_data / "raw" / name).read_bytes()
+    with pytest.raises(CorruptRawError, match="cut off"):
+        read_raw(data[: int(part * len(data))])
+
+
+REAL_FILES = {
+    "canon-kiss-x4/colorchart.dng": ((1156, 1734), "RGGB", 2056, 15_000, "Canon EOS Kiss X4", None),
+    "gopro-hero7/HERO7_GOPR9231.dng": ((3000, 4000), "RGGB", 0, 16_383, "GoPro HERO7 Black", 252),
+    "pi-gs/burst/image_0.dng": ((1088, 1456), "BGGR", 60, 1023, "RaspberryPi PiDNG / PiCamera2", 100),
+    "pi-gs/dark/dark_1.dng": ((1088, 1456), "BGGR", 60, 1023, "RaspberryPi PiDNG / PiCamera2", 100),
+}
+
+
+@pytest.mark.parametrize("name", REAL_FILES)
+def test_real_files(name: str, shared_data: Path) -> None:
+    path = shared_data / "raw" / name
+    image = read_raw(path)
+    size, phase, black, white, camera, iso = REAL_FILES[name]
+    assert (image.mosaic.shape, image.cfa.name, image.camera, image.iso) == (size, phase, camera, iso)
+    assert image.black_level == (black,) * 4
+    assert image.white_level == white
+    assert 1 < image.white_balance[0] < 4
+    assert 1 < image.white_balance[2] < 4
+    np.testing.assert_allclose(np.sum(image.cam2rgb, axis=1), 1, atol=1e-12)
+    assert np.all(np.diag(image.cam2rgb) > 1)
+    neutral = 1 / np.array(read_directories(path.read_bytes())[0].numbers(50728))
+    np.testing.assert_allclose(image.white_balance, neutral / neutral[1], rtol=1e-6)
+    with rawpy.imread(str(path)) as raw:
+        colors = np.minimum(raw.raw_colors_visible[:6, :6] % 3 + (raw.raw_colors_visible[:6, :6] == 3), 2)
+    np.testing.assert_array_equal(image.cfa.color_map(6, 6), colors)
+
+
+@pytest.mark.parametrize("name", ["canon-kiss-x4/colorchart.dng", "pi-gs/burst/image_0.dng"])
+def test_our_colors_are_libraws_colors(name: str, shared_data: Path) -> None:
+    # CFA, black, white, white balance and matrix at once: linear sRGB at half size, without highlights.
+    path = shared_data / "raw" / name
+    image = read_raw(path)
+    planes = pack(normalize(image.mosaic, image.cfa, image.black_level, image.white_level), image.cfa)
+    camera_rgb = np.stack([planes[0], (planes[1] + planes[2]) / 2, planes[3]], axis=-1) * image.white_balance
+    linear = camera_rgb @ np.array(image.cam2rgb).T
+    with rawpy.imread(str(path)) as raw:
+        libraw = raw.postprocess(
+            half_size=True,
+            use_camera_wb=True,
+            gamma=(1, 1),
+            no_auto_bright=True,
+            output_bps=16,
+            user_flip=0,
+            adjust_maximum_thr=0.0,
+        )
+    expected = libraw.astype(np.float64) / 65_535
+    valid = (expected > 0.002).all(-1) & (camera_rgb < 0.9).all(-1)
+    assert valid.mean() > 0.5
+    assert np.mean(np.abs(linear - expected)[valid]) < 5e-5
+
+
+def test_gps_and_date_of_a_real_file_are_kept(shared_data: Path) -> None:
+    image = read_raw(shared_data / "raw" / "gopro-hero7" / "HERO7_GOPR9231.dng")
+    assert image.exif is not None
+    exif = Image.Exif()
+    exif.load(b"Exif\0\0" + image.exif)
+    assert exif[306] == "2018:09:26 08:25:27"
+    assert exif.get_ifd(34665)[33437] == pytest.approx(2.8)
+    assert exif.get_ifd(34853)[2][:2] == (33, 7)
+    assert 513 not in exif  # no thumbnail
+    assert 37500 not in exif.get_ifd(34665)  # no MakerNote
+    assert len(image.exif) < 1000
