@@ -43,6 +43,12 @@ XYZ_FROM_RGB: Final = (
 )
 """Linear sRGB → XYZ (D65, Y of white = 1): the inverse of `RGB_FROM_XYZ`, same source."""
 
+_LIMIT: Final = np.float32(1e6)
+"""Largest camera RGB value that is told apart from larger ones; squares and products of it are finite."""
+
+_MAX_EV: Final = 20
+"""Largest change of exposure in stops, for the same reason."""
+
 _CLIP_START: Final = 0.7
 _CLIP_END: Final = 0.97
 """Share of the clip level where highlights begin to lose their color, and where they have none left.
@@ -191,8 +197,10 @@ def develop(
         raise SettingsError(f"Camera RGB has the shape (H, W, 3); got {camera_rgb.shape}.")
     if matrix.shape != (3, 3) or not np.allclose(matrix.sum(axis=1), 1, atol=1e-3):
         raise SettingsError(f"A 3 × 3 color matrix whose rows sum to 1 is needed; got {cam2rgb!r}.")
-    if not (math.isfinite(exposure_ev) and math.isfinite(clip_level) and clip_level > 0):
-        raise SettingsError(f"The exposure is finite and the clip level positive; got {exposure_ev}, {clip_level}.")
+    if not (abs(exposure_ev) <= _MAX_EV and math.isfinite(clip_level) and clip_level > 0):
+        raise SettingsError(
+            f"The exposure is within ±{_MAX_EV} stops and the clip level positive; got {exposure_ev}, {clip_level}."
+        )
     picture = np.empty(camera_rgb.shape, dtype=np.float32) if out is None else out
     if picture.shape != camera_rgb.shape or picture.dtype != np.float32:
         raise SettingsError(f"The result has the shape {camera_rgb.shape} and is float32; got {picture.shape}.")
@@ -202,7 +210,9 @@ def develop(
     white = min(max(clip_level * gain, 1.0), _HEADROOM)
     rows = max(1, _BLOCK // 2 // max(width, 1))
     for top in range(0, height, rows):
-        rgb = camera_rgb[top : top + rows].transpose(2, 0, 1).astype(np.float32, order="C")  # (3, rows, W), a copy
+        stripe = camera_rgb[top : top + rows].transpose(2, 0, 1)  # (3, rows, W)
+        rgb = np.empty(stripe.shape, dtype=np.float32)
+        np.clip(stripe, -_LIMIT, _LIMIT, out=rgb)
         _neutralize_clipped(rgb, clip_level)
         rgb *= np.float32(gain)
         neutral = _convert_to_srgb(rgb, matrix)
