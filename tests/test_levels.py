@@ -1,0 +1,138 @@
+"""Levels, gains and the estimated exposure ratio, on scenes whose exposure is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb
+from alen.color import develop, eotf_srgb
+from alen.errors import SettingsError
+from alen.levels import amplify, estimate_ratio, exposure_ratio, normalize
+
+PATTERNS = [*(CFA.bayer(phase) for phase in BAYER_PHASES), CFA.xtrans(), CFA.xtrans().shifted(1, 2)]
+WHITE_BALANCE = (2.2, 1.0, 1.6)
+
+
+@pytest.mark.parametrize("cfa", PATTERNS, ids=lambda cfa: cfa.name)
+def test_normalize_and_amplify_take_each_pixel_by_its_color(cfa: CFA) -> None:
+    mosaic = np.random.default_rng(0).integers(0, 16384, (37, 53), dtype=np.uint16)
+    black, white = (500.0, 512.0, 510.5, 530.0), 16000.0
+    normalized = normalize(mosaic, cfa, black, white)
+    of_pixel = np.array(black)[cfa.plane_map(37, 53)]
+    np.testing.assert_allclose(normalized, (mosaic - of_pixel) / (white - of_pixel), atol=1e-6)
+    amplified = amplify(normalized, cfa, WHITE_BALANCE, 40.0)
+    gain = np.array(WHITE_BALANCE)[cfa.color_map(37, 53)] * 40
+    np.testing.assert_allclose(amplified, normalized * gain, rtol=1e-6)
+    assert normalized.dtype == amplified.dtype == np.float32
+
+
+def test_levels_are_signed_and_not_clipped() -> None:
+    mosaic = np.array([[0, 512], [16383, 65535]], dtype=np.uint16)
+    normalized = normalize(mosaic, CFA.bayer("RGGB"), (512, 512, 512, 512), 16383)
+    np.testing.assert_allclose(normalized, [[-512 / 15871, 0], [1, 65023 / 15871]], rtol=1e-6)
+
+
+def test_black_stays_where_it_is_on_average() -> None:
+    dn = np.random.default_rng(1).normal(512.3, 4, (400, 400)).round().astype(np.uint16)
+    normalized = normalize(dn, CFA.bayer("GBRG"), (512.3, 512.3, 512.3, 512.3), 16383)
+    assert abs(normalized.mean()) < 5 * 4 / 15871 / 400
+
+
+def test_levels_refuse_what_has_no_span() -> None:
+    mosaic, cfa = np.zeros((4, 4), np.uint16), CFA.bayer("RGGB")
+    for black, white in [((0, 0, 0, 100), 100), ((0, 0, 0, float("nan")), 100), ((0, 0, 0), 100)]:
+        with pytest.raises(SettingsError, match="below the white level"):
+            normalize(mosaic, cfa, black, white)  # type: ignore[arg-type]
+    for balance, ratio in [((2, 1, 0), 10), ((2, 1, 1), -1), ((2, 1, 1), float("inf")), ((2, 1), 1)]:
+        with pytest.raises(SettingsError, match="positive"):
+            amplify(np.zeros((4, 4), np.float32), cfa, balance, ratio)  # type: ignore[arg-type]
+
+
+def test_exposure_ratio_is_that_of_see_in_the_dark() -> None:
+    assert exposure_ratio(10, 0.1) == pytest.approx(100)
+    assert exposure_ratio(10, 0.04) == pytest.approx(250)
+    assert exposure_ratio(30, 0.033) == 300
+    assert exposure_ratio(30, 0.1, cap=1000) == pytest.approx(300)
+    assert exposure_ratio(1, 2) == 0.5
+    for times in [(0, 1), (1, 0), (float("nan"), 1), (1, -1)]:
+        with pytest.raises(SettingsError):
+            exposure_ratio(*times)
+
+
+# The estimate
+
+
+def _scene(height: int, width: int, seed: int) -> NDArray[np.float64]:
+    """A scene in white-balanced camera RGB: soft light and shade, a wall in the dark, a lamp thirty times white."""
+    y, x = np.mgrid[:height, :width] / np.array([height, width]).reshape(2, 1, 1)
+    light = 0.15 * np.exp(1.2 * np.sin(5 * x + seed) + np.cos(7 * y))
+    light[height // 2 : height * 2 // 3] *= 0.02
+    light[(x - 0.3) ** 2 + (y - 0.3) ** 2 < 0.002] = 30
+    return light[..., None] * np.array([0.8, 1.0, 0.7])
+
+
+def _expose(scene: NDArray[np.float64], cfa: CFA, ratio: float, gain_dn: float, read_dn: float) -> NDArray[np.float32]:
+    """Take the scene ``ratio`` times too dark with a 14-bit sensor: shot noise, read noise, clipping, rounding."""
+    rng = np.random.default_rng(round(ratio))
+    dn = mosaic_from_rgb(scene / np.array(WHITE_BALANCE) / ratio, cfa) * 15871
+    dn = gain_dn * rng.poisson(np.minimum(dn, 15871) / gain_dn) + read_dn * rng.standard_normal(dn.shape) + 512
+    return normalize(dn.round().clip(0, 16383).astype(np.uint16), cfa, (512, 512, 512, 512), 16383)
+
+
+@pytest.mark.parametrize("cfa", PATTERNS, ids=lambda cfa: cfa.name)
+@pytest.mark.parametrize(("size", "gain_dn", "read_dn"), [((301, 403), 1, 1), ((211, 157), 16, 12)])
+def test_estimate_follows_the_exposure(cfa: CFA, size: tuple[int, int], gain_dn: float, read_dn: float) -> None:
+    """To a third of a stop from ratio 4 to 200, at low and at high ISO; the lamp and the noise do not matter."""
+    scene = _scene(*size, seed=0)
+    stops = [
+        np.log2(estimate_ratio(_expose(scene, cfa, ratio, gain_dn, read_dn), cfa, WHITE_BALANCE) / ratio)
+        for ratio in (4, 10, 30, 100, 200)
+    ]
+    assert np.ptp(stops) < 1 / 3
+    assert np.abs(stops).max() < 1  # and the scene's own exposure was about right
+
+
+def test_estimate_does_not_depend_on_the_phase() -> None:
+    scene = _scene(240, 320, seed=1)
+    ratios = [estimate_ratio(_expose(scene, cfa, 20, 1, 1), cfa, WHITE_BALANCE) for cfa in PATTERNS]
+    np.testing.assert_allclose(ratios, ratios[0], rtol=0.03)
+
+
+def test_estimate_stays_between_1_and_300() -> None:
+    cfa = CFA.bayer("RGGB")
+    rng = np.random.default_rng(2)
+    noise = 0.001 * rng.standard_normal((99, 101))
+    for level, ratio in [(1.0, 1.0), (0.5, 1.0), (0.0, 300.0), (-0.01, 300.0), (1e-5, 300.0)]:
+        assert estimate_ratio((noise + level).astype(np.float32), cfa, (1, 1, 1)) == ratio
+    assert estimate_ratio(np.zeros((40, 40), np.float32), cfa, (2, 1, 2)) == 300
+    assert type(estimate_ratio(np.full((2, 3), 0.01, np.float32), cfa, (1, 1, 1))) is float
+    with pytest.raises(SettingsError):
+        estimate_ratio(np.zeros((1, 9), np.float32), cfa, (1, 1, 1))
+
+
+def test_hot_pixels_do_not_matter() -> None:
+    cfa = CFA.bayer("GRBG")
+    mosaic = _expose(_scene(301, 300, seed=2), cfa, 50, 1, 1)
+    ratio = estimate_ratio(mosaic, cfa, WHITE_BALANCE)
+    hot = np.random.default_rng(3).random(mosaic.shape) < 1e-4
+    assert estimate_ratio(np.where(hot, np.float32(1), mosaic), cfa, WHITE_BALANCE) == pytest.approx(ratio, rel=0.1)
+
+
+def test_black_surroundings_do_not_make_the_picture_glare() -> None:
+    cfa = CFA.bayer("RGGB")
+    lit = np.full((400, 400), 0.004, np.float32)
+    on_black = lit.copy()
+    on_black[:, 160:] = 0
+    assert estimate_ratio(on_black, cfa, (1, 1, 1)) < 6 * estimate_ratio(lit, cfa, (1, 1, 1))
+
+
+def test_estimated_pictures_have_natural_brightness() -> None:
+    cfa = CFA.bayer("BGGR")
+    for seed in range(4):
+        scene = _scene(200, 300, seed)
+        ratio = estimate_ratio(_expose(scene, cfa, 40, 1, 1), cfa, WHITE_BALANCE)
+        picture = develop((scene / 40 * ratio).astype(np.float32), np.eye(3), clip_level=ratio)
+        gray = np.exp(np.log(np.maximum(eotf_srgb(picture).mean(axis=2), 0.005)).mean())
+        assert 0.07 < gray < 0.25
