@@ -1,9 +1,9 @@
 """Linear demosaicing after Malvar, He and Cutler (ICASSP 2004), as one small convolution over packed planes.
 
 "High-quality linear interpolation for demosaicing of Bayer-patterned color images": bilinear interpolation of the
-missing color plus the Laplacian of the color that is there. Its 5 × 5 filters over the mosaic touch only the next packed
-neighbor on each side, so the whole method is a fixed 3 × 3 convolution from the 4 packed planes to 12 channels, followed
-by a pixel shuffle. The network's demosaicked base and the classical pipeline share these kernels.
+missing color plus the Laplacian of the color that is there. Its 5 × 5 filters over the mosaic touch only the next
+packed neighbor on each side, so the whole method is a fixed 3 × 3 convolution from the 4 packed planes to 12 channels,
+followed by a pixel shuffle. The network's demosaicked base and the classical pipeline share these kernels.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 "Attention-based network for low-light image enhancement", C. Zhang et al., ICME 2020, https://arxiv.org/abs/2005.09829,
 as its figures draw it (the authors' released code swaps the inverted shuffle for max-pooling). What we add, each off by
-default and on in `AlenConfig.shipped`: gates that start as the identity, keys on a fixed grid, and a demosaicked base that
-the network weighs pixel by pixel against what it paints itself.
+default and on in `AlenConfig.shipped`: gates that start as the identity, keys on a fixed grid, and a demosaicked base
+that the network weighs pixel by pixel against what it paints itself.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Alen(nn.Module):
             head = head.float()
             if self.config.base == "none":
                 return F.pixel_shuffle(head, 2)
-            painted, weight = head.split([12, 4], dim=1)
+            painted, weight = head[:, :12], head[:, 12:]
             base = F.conv2d(F.pad(planes, (1, 1, 1, 1), mode="replicate"), self.demosaic)
             base = F.pixel_shuffle(eotf_inverse_srgb(base), 2)
             return F.pixel_shuffle(painted, 2) + torch.sigmoid(F.pixel_shuffle(weight, 2)) * base

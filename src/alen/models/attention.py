@@ -1,8 +1,8 @@
 """Channel attention and the non-local operation.
 
-Channel attention: "Squeeze-and-Excitation Networks", https://arxiv.org/abs/1709.01507. The non-local operation and block:
-"Non-local Neural Networks", https://arxiv.org/abs/1711.07971; y_i = 1/C(x) Σ_j f(x_i, x_j) g(x_j). What we add: queries
-and keys may be pooled, as in "Attention-based network for low-light image enhancement"
+Channel attention: "Squeeze-and-Excitation Networks", https://arxiv.org/abs/1709.01507. The non-local operation and
+block: "Non-local Neural Networks", https://arxiv.org/abs/1711.07971; y_i = 1/C(x) Σ_j f(x_i, x_j) g(x_j). What we add:
+queries and keys may be pooled, as in "Attention-based network for low-light image enhancement"
 (https://arxiv.org/abs/2005.09829), the keys also to a grid that is the same for every frame size, and the pairwise
 functions that are softmaxes run through the fused kernel, which never builds the N × N matrix.
 """
@@ -53,7 +53,8 @@ class ChannelGate(nn.Module):
 class NonLocal(nn.Module):
     """The non-local operation: at every position a weighted sum over all positions.
 
-    y_i = W · 1/C Σ_j f(x_i, x_j) g(x_j), with g a 1 × 1 convolution to ``inner_channels`` and W one back to ``channels``.
+    y_i = W · 1/C Σ_j f(x_i, x_j) g(x_j), with g a 1 × 1 convolution to ``inner_channels`` and W one back to
+    ``channels``.
 
     | pairwise            | f(x_i, x_j)              | normalizations |
     |---------------------|--------------------------|----------------|
@@ -62,12 +63,12 @@ class NonLocal(nn.Module):
     | "dot_product"       | θ(x_i)ᵀ φ(x_j)           | "count"        |
     | "concatenation"     | ReLU(wᵀ[θ(x_i), φ(x_j)]) | "sum", "count" |
 
-    C is Σ_j f ("sum": for the Gaussian pair a softmax over the keys j) or the number of keys N ("count"). The default is
-    the paper's: "sum" for the Gaussian pair, "count" for the others. There is no factor 1/√d.
+    C is Σ_j f ("sum": for the Gaussian pair a softmax over the keys j) or the number of keys N ("count"). The default
+    is the paper's: "sum" for the Gaussian pair, "count" for the others. There is no factor 1/√d.
 
-    With ``query_pool`` > 1 the input is averaged before everything and the result repeated to the input's size (nearest);
-    ``key_pool`` reduces keys and values further; ``key_grid`` averages them to a fixed number of cells instead, so that a
-    small crop and a whole frame meet the same number of keys.
+    With ``query_pool`` > 1 the input is averaged before everything and the result repeated to the input's size
+    (nearest); ``key_pool`` reduces keys and values further; ``key_grid`` averages them to a fixed number of cells
+    instead, so that a small crop and a whole frame meet the same number of keys.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class NonLocal(nn.Module):
         pooled = F.avg_pool2d(x, self.query_pool, ceil_mode=True) if self.query_pool > 1 else x  # (N, C, h, w)
         query, key, value = self.project_inputs(pooled)
         y = self.attend(query, key, value)  # (N, hw, D)
-        y = y.transpose(1, 2).unflatten(2, pooled.shape[2:])  # (N, D, h, w)
+        y = y.transpose(1, 2).reshape(y.shape[0], -1, *pooled.shape[2:])  # (N, D, h, w)
         y = self.project(y)
         return F.interpolate(y, size=x.shape[2:], mode="nearest") if self.query_pool > 1 else y
 
@@ -164,8 +165,8 @@ class NonLocal(nn.Module):
 class NonLocalBlock(nn.Module):
     """The non-local operation as a residual block, z = x + W y, to be put into any network.
 
-    W starts at zero, so that a pretrained network does not change when the block is inserted. The arguments are those of
-    `NonLocal`; ``key_pool=2`` is the subsampling trick of the paper.
+    W starts at zero, so that a pretrained network does not change when the block is inserted. The arguments are those
+    of `NonLocal`; ``key_pool=2`` is the subsampling trick of the paper.
     """
 
     def __init__(

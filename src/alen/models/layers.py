@@ -1,7 +1,7 @@
 """Blocks of the attention network (https://arxiv.org/abs/2005.09829) and the curves around it.
 
-CAB: a channel gate and two 3 × 3 convolutions. MAB: the features beside their non-local features, through a CAB. ISL, the
-inverted shuffle layer: pixel-unshuffle, which loses nothing, and a 1 × 1 convolution that selects and compresses.
+CAB: a channel gate and two 3 × 3 convolutions. MAB: the features beside their non-local features, through a CAB. ISL,
+the inverted shuffle layer: pixel-unshuffle, which loses nothing, and a 1 × 1 convolution that selects and compresses.
 """
 
 from __future__ import annotations

@@ -1,0 +1,64 @@
+"""Photographs as training pairs: short, noisy exposures as packed planes, and their truth.
+
+Here arrays (H, W, C) become tensors (C, H, W). A sample depends on the seed and its index alone, so a resumed run sees
+what an undisturbed one would have seen.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from alen.cfa import CFA, pack
+from alen.color import eotf_inverse_srgb
+from alen.data.photos import PhotoCache, Scene, random_scene
+from alen.levels import amplify, normalize
+from alen.noise import NoiseParameters, add_noise, sample_generic
+
+_RGGB = CFA.bayer("RGGB")
+
+
+class PhotoPairs(Dataset[tuple[Tensor, Tensor]]):
+    """Pairs made from photographs, the physics of noise, and chance.
+
+    Item (i, s) is the i-th pair in packed size s: planes (4, s, s) float32 linear, white-balanced, × ratio, signed;
+    truth (3, 2s, 2s) float32 display-encoded camera RGB.
+    """
+
+    def __init__(self, cache: PhotoCache, *, ratios: tuple[float, float], seed: int) -> None:
+        self.cache = cache
+        self.ratios = ratios
+        self.seed = seed
+
+    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        index, size = item
+        rng = np.random.default_rng((self.seed, index))
+        scene = random_scene(self.cache, 2 * size, rng)
+        low, high = np.log(self.ratios)
+        ratio = float(np.exp(rng.uniform(low, high)))
+        planes, truth = make_pair(scene, ratio, sample_generic(rng), rng)
+        return to_tensors(planes, truth)
+
+
+def make_pair(
+    scene: Scene, ratio: float, noise: NoiseParameters, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Expose a scene through an RGGB sensor with noise.
+
+    Returns:
+        Packed planes (4, H/2, W/2), linear, white-balanced, × ratio; and the display-encoded truth (H, W, 3).
+    """
+    clean, truth = scene.expose(ratio, _RGGB)
+    mosaic = add_noise(clean, _RGGB, noise, rng)
+    black = noise.black_level_dn
+    normalized = normalize(mosaic, _RGGB, (black, black, black, black), noise.white_level_dn)
+    amplified = amplify(normalized, _RGGB, scene.white_balance, ratio)
+    return pack(amplified, _RGGB), eotf_inverse_srgb(truth)
+
+
+def to_tensors(planes: NDArray[np.float32], picture: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
+    """Return planes (4, h, w) and a picture (H, W, 3) as tensors (4, h, w) and (3, H, W)."""
+    return torch.from_numpy(planes), torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))

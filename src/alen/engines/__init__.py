@@ -1,0 +1,36 @@
+"""Engines: what runs a network on packed planes. Each offers ``enhance(planes)`` and says what it runs on.
+
+`alen.engines.openvino` needs only the base install and is the default; `alen.engines.torch` needs the extra [train].
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Engine(Protocol):
+    """A network ready to run."""
+
+    @property
+    def description(self) -> str:
+        """Engine, device and precision in a few words, for logs and metadata."""
+        ...
+
+    def run(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the linear picture of packed planes.
+
+        Args:
+            planes: (4, h, w) float32, planes R, Gr, Gb, B; linear, white-balanced, × ratio, signed; h and w multiples
+                of `MULTIPLE`.
+
+        Returns:
+            (2h, 2w, 3) float32, linear (the network's display encoding is undone), not clipped.
+        """
+        ...
+
+
+MULTIPLE = 8
+"""Packed sides are multiples of this: three times halved."""

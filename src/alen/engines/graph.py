@@ -1,0 +1,183 @@
+"""The attention network as an OpenVINO graph, built from its configuration and weights without torch.
+
+Mirrors `alen.models.alen.Alen` layer by layer, under the names of its state dict; tests hold the two together. The
+graph comes in two parts: the trunk, everything that has weights, may run in low precision; the composition of the
+picture runs in float32, so that highlights keep finer steps than bfloat16 has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from openvino import opset13 as ops
+
+from alen.config import AlenConfig
+from alen.demosaic import malvar_kernels
+
+_SLOPE = np.float32(0.2)
+
+Node = Any  # openvino.Node; the package has no type information
+Arrays = Mapping[str, NDArray[np.float32]]
+
+
+def trunk(config: AlenConfig, arrays: Arrays, height: int, width: int) -> Any:
+    """Return the ov.Model from planes (1, 4, h, w) to the head's channels (1, 12 or 16, h, w)."""
+    planes = ops.parameter([1, 4, height, width], np.float32, name="planes")
+    copies = [ops.clamp(ops.multiply(planes, _constant(factor)), -1.0, 1.0) for factor in config.brightness]
+    build = _Builder(config, arrays)
+    skip0 = build.block(ops.concat(copies, 1), "stem")
+    skip1 = build.mixed(build.down(skip0, "down1"), "encode1")
+    skip2 = build.mixed(build.down(skip1, "down2"), "encode2")
+    x = build.mixed(build.down(skip2, "down3"), "encode3")
+    x = build.block(ops.concat([build.up(x, "up2"), skip2], 1), "decode2")
+    x = build.block(ops.concat([build.up(x, "up1"), skip1], 1), "decode1")
+    x = build.block(ops.concat([build.up(x, "up0"), skip0], 1), "decode0")
+    return ov.Model([ops.result(build.conv(x, "head"), name="head")], [planes], "alen_trunk")
+
+
+def composition(config: AlenConfig) -> Any:
+    """Return the ov.Model that makes the picture of some rows.
+
+    Inputs: "head" (1, 12 or 16, h, w) and "planes" (1, 4, h + 2, w + 2), the same rows with one packed pixel more on
+    each side. Output: (2h, 2w, 3) linear.
+    """
+    head = ops.parameter([1, config.head_channels, -1, -1], np.float32, name="head")
+    planes = ops.parameter([1, 4, -1, -1], np.float32, name="planes")
+    if config.base == "none":
+        encoded, parameters = ops.depth_to_space(head, "depth_first", 2), [head]
+    else:
+        painted, weight = ops.variadic_split(head, 1, [12, 4]).outputs()
+        base = ops.convolution(planes, ops.constant(malvar_kernels()), [1, 1], [0, 0], [0, 0], [1, 1])
+        base = ops.depth_to_space(_encode(base), "depth_first", 2)
+        weight = ops.sigmoid(ops.depth_to_space(weight, "depth_first", 2))
+        encoded = ops.add(ops.depth_to_space(painted, "depth_first", 2), ops.multiply(weight, base))
+        parameters = [head, planes]
+    linear = ops.transpose(ops.squeeze(_decode(encoded), [0]), [1, 2, 0])  # (2h, 2w, 3)
+    return ov.Model([ops.result(linear, name="linear")], parameters, "alen_composition")
+
+
+class _Builder:
+    """The network's layers by their names in the state dict."""
+
+    def __init__(self, config: AlenConfig, arrays: Arrays) -> None:
+        self.config = config
+        self.arrays = arrays
+
+    def conv(self, x: Node, name: str, *, stride: int = 1) -> Node:
+        weight = self.arrays[f"{name}.weight"]
+        return self._convolve(x, weight, self.arrays[f"{name}.bias"], stride, weight.shape[-1] // 2)
+
+    def block(self, x: Node, name: str) -> Node:
+        """A CAB."""
+        if self.config.channel_attention:
+            x = ops.multiply(x, self._gate(x, f"{name}.gate"))
+        x = ops.prelu(self.conv(x, f"{name}.conv1"), _constant(_SLOPE))
+        return ops.prelu(self.conv(x, f"{name}.conv2"), _constant(_SLOPE))
+
+    def mixed(self, x: Node, name: str) -> Node:
+        """A MAB."""
+        if self.config.spatial_attention:
+            x = ops.concat([x, self._nonlocal(x, f"{name}.spatial")], 1)
+        return self.block(x, f"{name}.block")
+
+    def down(self, x: Node, name: str) -> Node:
+        if self.config.downsample == "max":
+            pooled = ops.max_pool(x, [2, 2], [1, 1], [0, 0], [0, 0], [2, 2], index_element_type="i64")
+            return pooled.output(0)
+        if self.config.downsample == "strided":
+            return self.conv(x, name, stride=2)
+        weight = self.arrays[f"{name}.select.weight"]
+        folded = weight.reshape(weight.shape[0], -1, 2, 2)  # unshuffle and 1 x 1 convolution in one
+        return self._convolve(x, folded, self.arrays[f"{name}.select.bias"], 2, 0)
+
+    def up(self, x: Node, name: str) -> Node:
+        weight = ops.constant(np.ascontiguousarray(self.arrays[f"{name}.weight"]))
+        y = ops.convolution_backprop_data(x, weight, [2, 2], None, [0, 0], [0, 0], [1, 1])
+        return ops.add(y, ops.constant(self.arrays[f"{name}.bias"].reshape(1, -1, 1, 1)))
+
+    def _gate(self, x: Node, name: str) -> Node:
+        means = ops.reduce_mean(x, [2, 3], keep_dims=False)  # (1, C)
+        hidden = ops.relu(self._linear(means, f"{name}.squeeze"))
+        gate = ops.sigmoid(self._linear(hidden, f"{name}.excite"))
+        gate = ops.multiply(gate, _constant(self.config.gate_scale))
+        return ops.unsqueeze(gate, [2, 3])  # (1, C, 1, 1)
+
+    def _nonlocal(self, x: Node, name: str) -> Node:
+        pooled = _average(x, 2)
+        query = self.conv(pooled, f"{name}.query")
+        key = self._reduce(self.conv(pooled, f"{name}.key"))
+        value = self._reduce(self.conv(pooled, f"{name}.value"))
+        attended = ops.scaled_dot_product_attention(
+            _positions(query), _positions(key), _positions(value), ops.constant(np.float32(0)), _constant(1.0)
+        )  # (1, 1, P, D)
+        rows = ops.transpose(ops.squeeze(attended, [1]), [0, 2, 1])  # (1, D, P)
+        y = self.conv(ops.reshape(rows, np.array(_shape(query)), special_zero=False), f"{name}.project")
+        return ops.interpolate(
+            y,
+            np.array(_shape(x)[2:]),
+            "nearest",
+            "sizes",
+            axes=np.array([2, 3]),
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        )
+
+    def _reduce(self, x: Node) -> Node:
+        if self.config.key_grid is None:
+            return _average(x, 4)
+        return ops.adaptive_avg_pool(x, np.array([self.config.key_grid, self.config.key_grid]))
+
+    def _linear(self, x: Node, name: str) -> Node:
+        weight, bias = self.arrays[f"{name}.weight"], self.arrays[f"{name}.bias"]
+        return ops.add(ops.matmul(x, ops.constant(weight), False, True), ops.constant(bias))
+
+    def _convolve(
+        self, x: Node, weight: NDArray[np.float32], bias: NDArray[np.float32], stride: int, padding: int
+    ) -> Node:
+        pads = [padding, padding]
+        y = ops.convolution(x, ops.constant(np.ascontiguousarray(weight)), [stride, stride], pads, pads, [1, 1])
+        return ops.add(y, ops.constant(bias.reshape(1, -1, 1, 1)))
+
+
+def _constant(value: float | np.float32) -> Node:
+    return ops.constant(np.float32(value))
+
+
+def _average(x: Node, side: int) -> Node:
+    """Average squares; a square that reaches over the edge averages what it has, as torch's ceil_mode does."""
+    kernel = [min(side, n) for n in _shape(x)[2:]]
+    return ops.avg_pool(x, kernel, [0, 0], [0, 0], kernel, True, "ceil")
+
+
+def _shape(x: Node) -> list[int]:
+    output = x if isinstance(x, ov.Output) else x.output(0)
+    return [int(n) for n in output.get_shape()]
+
+
+def _positions(x: Node) -> Node:
+    """Return features (1, D, h, w) as (1, 1, hw, D)."""
+    _, channels, height, width = _shape(x)
+    flat = ops.reshape(x, np.array([1, 1, channels, height * width]), special_zero=False)
+    return ops.transpose(flat, [0, 1, 3, 2])
+
+
+def _encode(linear: Node) -> Node:
+    """Inverse sRGB EOTF, odd below 0: see `alen.color.eotf_inverse_srgb`."""
+    magnitude = ops.abs(linear)
+    power = ops.power(ops.maximum(magnitude, _constant(0.0031308)), _constant(1 / 2.4))
+    power = ops.subtract(ops.multiply(power, _constant(1.055)), _constant(0.055))
+    straight = ops.multiply(linear, _constant(12.92))
+    return ops.select(ops.less_equal(magnitude, _constant(0.0031308)), straight, ops.multiply(ops.sign(linear), power))
+
+
+def _decode(encoded: Node) -> Node:
+    """The sRGB EOTF, odd below 0: see `alen.color.eotf_srgb`."""
+    magnitude = ops.abs(encoded)
+    lifted = ops.multiply(ops.add(ops.maximum(magnitude, _constant(0.04045)), _constant(0.055)), _constant(1 / 1.055))
+    power = ops.power(lifted, _constant(2.4))
+    straight = ops.multiply(encoded, _constant(1 / 12.92))
+    return ops.select(ops.less_equal(magnitude, _constant(0.04045)), straight, ops.multiply(ops.sign(encoded), power))

@@ -1,0 +1,116 @@
+"""From a RAW image to linear camera RGB and on to a picture: the pipeline the command line runs.
+
+Here arrays (H, W) become packed planes for the engine, and the engine's picture becomes (H, W, 3) of the full visible
+size.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alen import __version__
+from alen.cfa import CFA, pack
+from alen.color import develop
+from alen.engines import MULTIPLE
+from alen.engines.openvino import OpenVinoEngine, Precision
+from alen.errors import SettingsError
+from alen.levels import amplify, estimate_ratio, normalize
+from alen.raw import RawImage
+from alen.tiling import Padding
+from alen.weights import DEFAULT, find_weights, load_weights
+
+MAX_RATIO = 300.0
+"""Largest exposure ratio, the one See-in-the-Dark stops at; beyond it there is more noise than the networks have
+seen."""
+
+
+@dataclass(frozen=True)
+class Enhanced:
+    """A clean, demosaicked RAW image."""
+
+    linear: NDArray[np.float32]
+    """(H, W, 3) linear camera RGB: (DN − black)/(white − black) × white balance gain (green = 1) × ratio, as a
+    noiseless, fully sampled sensor would give it; unclipped above 1, full visible size, sensor orientation."""
+    raw: RawImage
+    """What it was made from."""
+    ratio: float
+    """Exposure ratio it was amplified by."""
+    ratio_is_estimated: bool
+    """True if the ratio was estimated from the image, False if it was given."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Program, model and its digest, engine, ratio: what a picture made from it should tell."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall-clock seconds by part: "prepare", "network"."""
+
+    def picture(self, *, exposure_ev: float = 0.0) -> NDArray[np.float32]:
+        """Return the developed sRGB picture (H, W, 3) float32 in [0, 1], display-encoded, sensor orientation.
+
+        Args:
+            exposure_ev: Brighter (above 0) or darker by this many stops.
+        """
+        clip_level = self.ratio * min(self.raw.white_balance)
+        return develop(self.linear, self.raw.cam2rgb, exposure_ev=exposure_ev, clip_level=clip_level)
+
+
+class Enhancer:
+    """A network made ready to enhance any number of RAW images.
+
+    Args:
+        model: Name of shipped weights, or the path of a weights file.
+        device: Device of the engine, such as "CPU".
+        precision: Arithmetic of the network's layers; "auto" takes bfloat16 where the processor computes in it.
+        threads: CPU threads; None uses all cores.
+
+    Raises:
+        WeightsError: The weights cannot be used.
+        DeviceError: The device is not there.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = DEFAULT,
+        *,
+        device: str = "CPU",
+        precision: Precision = "auto",
+        threads: int | None = None,
+    ) -> None:
+        self.weights = load_weights(find_weights(str(model)))
+        self.engine = OpenVinoEngine(self.weights, device=device, precision=precision, threads=threads)
+
+    def enhance(self, raw: RawImage, *, ratio: float | None = None) -> Enhanced:
+        """Clean and demosaic a RAW image.
+
+        Args:
+            raw: The image; Bayer.
+            ratio: By how much it was exposed too short, 1 to `MAX_RATIO`; None estimates it.
+
+        Raises:
+            SettingsError: The ratio is out of its range.
+        """
+        if ratio is not None and not (math.isfinite(ratio) and 1 <= ratio <= MAX_RATIO):
+            raise SettingsError(f"The ratio lies between 1 and {MAX_RATIO:g}; got {ratio:g}.")
+        start = time.perf_counter()
+        normalized = normalize(raw.mosaic, raw.cfa, raw.black_level, raw.white_level)
+        used = ratio if ratio is not None else estimate_ratio(normalized, raw.cfa, raw.white_balance)
+        amplified = amplify(normalized, raw.cfa, raw.white_balance, used)
+        height, width = amplified.shape
+        padding = Padding.to_rggb(height, width, raw.cfa, 2 * MULTIPLE)
+        planes = pack(padding.pad(amplified), CFA.bayer("RGGB"))
+        prepared = time.perf_counter()
+        linear = padding.crop(self.engine.run(planes))
+        done = time.perf_counter()
+        metadata = {
+            "Software": f"alen {__version__}",
+            "Model": f"{self.weights.name} {self.weights.digest}",
+            "Engine": self.engine.description,
+            "ExposureRatio": f"{used:.4g} ({'estimated' if ratio is None else 'given'})",
+        }
+        seconds = {"prepare": prepared - start, "network": done - prepared}
+        return Enhanced(linear, raw, used, ratio is None, metadata, seconds)

@@ -1,0 +1,1 @@
+"""Training: configuration, losses, one visible loop, checkpoints. Needs torch."""

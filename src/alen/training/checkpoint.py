@@ -1,0 +1,67 @@
+"""Checkpoints for resuming: weights, their moving average and the optimizer's state in one safetensors file. No pickle.
+
+Samples depend on the seed and the step alone, so no generator state has to be kept.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from alen.errors import TrainingError
+from alen.training.config import TrainingConfig
+
+_ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
+
+
+def save_checkpoint(
+    path: Path, *, step: int, config: TrainingConfig, network: nn.Module, ema: nn.Module, optimizer: torch.optim.AdamW
+) -> None:
+    """Write a checkpoint after ``step`` steps; atomic, so that a kill leaves the old one or the new one."""
+    tensors: dict[str, Tensor] = {}
+    tensors.update({f"network.{name}": value for name, value in network.state_dict().items()})
+    tensors.update({f"ema.{name}": value for name, value in ema.state_dict().items()})
+    for name, parameter in network.named_parameters():
+        for key in _ADAM_STATE:
+            tensors[f"adam.{key}.{name}"] = optimizer.state[parameter][key]
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    part = path.with_suffix(".part")
+    save_file(tensors, part, metadata={"step": str(step), "config": json.dumps(asdict(config))})
+    part.replace(path)
+
+
+def load_checkpoint(
+    path: Path, *, config: TrainingConfig, network: nn.Module, ema: nn.Module, optimizer: torch.optim.AdamW
+) -> int:
+    """Restore a run; returns the number of steps done.
+
+    Raises:
+        TrainingError: The file is missing, damaged, or belongs to another configuration; nothing has changed then.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(
+            f"{path}: cannot be read as a checkpoint ({error}). Start the run without --resume."
+        ) from error
+    saved, wanted = json.loads(header.get("config", "null")), json.loads(json.dumps(asdict(config)))
+    if saved != wanted:
+        keys = sorted(k for k in wanted if not isinstance(saved, dict) or saved.get(k) != wanted[k])
+        raise TrainingError(
+            f"{path}: the checkpoint belongs to another configuration; different: {', '.join(keys)}. "
+            "Resume with the run's own settings, or start a new run in another folder."
+        )
+    network.load_state_dict({n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")})
+    ema.load_state_dict({n.removeprefix("ema."): t for n, t in tensors.items() if n.startswith("ema.")})
+    for name, parameter in network.named_parameters():
+        # a copy per tensor: the file's tensors may share memory with its mapping
+        optimizer.state[parameter] = {key: tensors[f"adam.{key}.{name}"].clone() for key in _ADAM_STATE}
+    return int(header["step"])

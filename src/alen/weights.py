@@ -1,0 +1,146 @@
+"""Weights files: one safetensors file with the tensors and, in its header, all it takes to use and to judge them.
+
+The header's "alen" entry is JSON: format version, network and its configuration, plane order, value conventions, the
+facts of the training, licence. Read and written without torch; no pickle anywhere. https://huggingface.co/docs/safetensors
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from alen.cfa import PLANES
+from alen.config import AlenConfig, SidUnetConfig
+from alen.errors import SettingsError, WeightsError
+
+FORMAT: Final = 1
+"""Version of the header."""
+
+DEFAULT: Final = "alen"
+"""Name of the shipped weights that are used when none are named."""
+
+_NETWORKS: Final = {"Alen": AlenConfig, "SidUnet": SidUnetConfig}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingFacts:
+    """What a model card says about the training."""
+
+    steps: int
+    """Optimizer steps behind the weights."""
+    photographs: int
+    """Photographs trained on."""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """Every setting of the run."""
+    scores: Mapping[str, Any] = field(default_factory=dict)
+    """Scores on the held-out photographs when the weights were written, by ratio."""
+    licence: str = "Apache-2.0"
+    """Licence of the weights."""
+    data: str = "photographs, unprocessed to camera RGB, with simulated sensor noise"
+    """What the weights were learned from."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A network's weights in memory, with what they are."""
+
+    name: str
+    """The file's stem."""
+    digest: str
+    """First 12 hexadecimal digits of the file's SHA-256."""
+    config: AlenConfig | SidUnetConfig
+    """The network."""
+    arrays: Mapping[str, NDArray[np.float32]]
+    """Tensors by the name torch's state dict has for them."""
+    facts: TrainingFacts
+    """The training behind them."""
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return sum(array.size for array in self.arrays.values())
+
+
+def save_weights(
+    path: Path,
+    arrays: Mapping[str, NDArray[np.float32]],
+    config: AlenConfig | SidUnetConfig,
+    facts: TrainingFacts,
+    *,
+    half: bool = False,
+) -> None:
+    """Write weights atomically; ``half`` stores float16, half the size, at a cost far below what is visible."""
+    network = next(name for name, kind in _NETWORKS.items() if isinstance(config, kind))
+    header = {
+        "format": FORMAT,
+        "network": network,
+        "config": asdict(config),
+        "planes": list(PLANES),
+        "input": "linear, white-balanced, times exposure ratio, signed",
+        "output": "display-encoded RGB (inverse sRGB EOTF, continued above 1)",
+        "facts": asdict(facts),
+    }
+    dtype = np.float16 if half else np.float32
+    part = path.with_name(path.name + ".part")
+    tensors = {name: np.ascontiguousarray(array, dtype=dtype) for name, array in arrays.items()}
+    save_file(tensors, part, metadata={"alen": json.dumps(header)})
+    part.replace(path)
+
+
+def load_weights(path: Path) -> Weights:
+    """Read a weights file; arrays are float32.
+
+    Raises:
+        WeightsError: The file is missing, damaged, of a newer format, or not of a network we know.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            text = (file.metadata() or {}).get("alen")
+            arrays = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path}: no such weights file. `alen models` lists those that ship.") from error
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path}: is not a readable safetensors file ({error}).") from error
+    if text is None:
+        raise WeightsError(f"{path}: a safetensors file, but without the header that alen writes.")
+    try:
+        header = json.loads(text)
+        if header["format"] != FORMAT:
+            raise WeightsError(f"{path}: header format {header['format']}; this version of alen reads {FORMAT}.")
+        settings = {k: tuple(v) if isinstance(v, list) else v for k, v in header["config"].items()}
+        config = _NETWORKS[header["network"]](**settings)
+        facts = TrainingFacts(**header["facts"])
+    except (ValueError, KeyError, TypeError, SettingsError) as error:
+        raise WeightsError(f"{path}: its header cannot be understood ({error!r}).") from error
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
+    return Weights(Path(path).stem, digest, config, arrays, facts)
+
+
+def shipped_names() -> tuple[str, ...]:
+    """Return the names of the weights inside the package, sorted."""
+    folder = resources.files("alen") / "shipped"
+    return tuple(sorted(Path(f.name).stem for f in folder.iterdir() if f.name.endswith(".safetensors")))
+
+
+def find_weights(name: str) -> Path:
+    """Return the path of weights given by a shipped name or a file.
+
+    Raises:
+        WeightsError: There is neither.
+    """
+    if name in shipped_names():
+        return Path(str(resources.files("alen") / "shipped" / f"{name}.safetensors"))
+    path = Path(name)
+    if path.is_file():
+        return path
+    raise WeightsError(f"{name}: neither a weights file nor one of the shipped weights ({', '.join(shipped_names())}).")
