@@ -362,6 +362,14 @@ def test_odd_dngs_are_refused(change: tuple[int, int], error: type[AlenError], w
     assert words in assert_refused(data, error, tmp_path, "odd.dng")
 
 
+@pytest.mark.parametrize(("marker", "offset"), [(b"\xff\xc3", 4), (b"\xff\xc4", 8), (b"\xff\xda", 3)])
+def test_a_damaged_jpeg_header_is_refused(marker: bytes, offset: int, tmp_path: Path) -> None:
+    # LibRaw decodes on with tables it never filled: two readings gave two pictures.
+    data = bytearray(dng(random_mosaic(64, 48)))
+    data[data.index(marker, data.index(b"\xff\xd8\xff")) + offset] ^= 0x60
+    assert_refused(bytes(data), CorruptRawError, tmp_path, "damaged.dng")
+
+
 def test_a_mosaic_below_16_pixels_is_refused(tmp_path: Path) -> None:
     assert_refused(dng(random_mosaic(12, 40)), UnsupportedRawError, tmp_path, "tiny.dng")
 

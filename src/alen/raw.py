@@ -258,7 +258,7 @@ def _recognize(data: bytes, structure: list[Directory], name: str) -> str:
         # LibRaw knows headerless files by their size alone, and would take any bytes of that size for a photograph.
         raise NotRawError(f"{name}: nothing in this file says that it is a RAW file. {_GIVE_RAW}")
     pictures = [directory for directory in structure if directory.extents]
-    if all(_is_finished_picture(directory) for directory in pictures):
+    if pictures and all(_is_finished_picture(directory) for directory in pictures):
         raise NotRawError(f"{name}: this is a TIFF picture, not a RAW file. {_GIVE_RAW}")
     return f"a RAW file by {structure[0].text(271) or 'an unknown maker'}"
 
@@ -269,8 +269,9 @@ def _is_finished_picture(directory: Directory) -> bool:
 
 
 def _raw_directories(structure: list[Directory]) -> list[Directory]:
-    """Return the directories that hold the sensor's data, as far as they say so."""
-    return [directory for directory in structure if directory.photometric in (PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR_RAW)]
+    """Return the directories of mosaics; without one, those of demosaicked data (Adobe's "enhanced" DNGs have both)."""
+    mosaics = [directory for directory in structure if directory.photometric == PHOTOMETRIC_CFA]
+    return mosaics or [directory for directory in structure if directory.photometric == PHOTOMETRIC_LINEAR_RAW]
 
 
 def _check_structure(data: bytes, structure: list[Directory], name: str, kind: str) -> None:
@@ -291,8 +292,9 @@ def _check_structure(data: bytes, structure: list[Directory], name: str, kind: s
             f"{len(data):,}. {_COPY_AGAIN}"
         )
     for directory in directories:
-        if any(compression in _UNREADABLE_COMPRESSIONS for compression in directory.integers(259)[:1]):
-            method = _UNREADABLE_COMPRESSIONS[directory.integers(259)[0]]
+        compression = next(iter(directory.integers(259)), None)
+        if kind == "a DNG" and compression in _UNREADABLE_COMPRESSIONS:
+            method = _UNREADABLE_COMPRESSIONS[compression]
             raise UnsupportedRawError(
                 f"{name}: this is {kind} compressed with {method}, which LibRaw cannot decode. {_CONVERT}"
             )
@@ -307,7 +309,7 @@ def _check_structure(data: bytes, structure: list[Directory], name: str, kind: s
                 f"{name}: this is {kind} without its picture: {stored:,} bytes stand for "
                 f"{sides[0]:,} × {sides[1]:,} pixels. {_COPY_AGAIN}"
             )
-        if kind == "a DNG" and directory.integers(259)[:1] == (7,) and not _is_covered(data, directory):
+        if kind == "a DNG" and compression == 7 and not _is_covered(data, directory):
             # LibRaw leaves what the JPEGs do not cover as the memory was: every reading gives another picture.
             raise CorruptRawError(
                 f"{name}: this is {kind} that is damaged: its compressed data do not fill its picture. {_COPY_AGAIN}"
@@ -337,14 +339,28 @@ def _is_covered(data: bytes, directory: Directory) -> bool:
 
 
 def _jpeg_samples(data: bytes, offset: int) -> int:
-    """Return width × height × components of the JPEG at an offset; 0 if there is none."""
+    """Return width × height × components of the JPEG at an offset; 0 if there is none or its header is damaged.
+
+    LibRaw believes the header: a wrong Huffman table makes it decode memory that it never wrote.
+    """
+    samples = 0
     at = offset + 2  # after SOI
-    while data[at : at + 1] == b"\xff" and at + 10 <= len(data):
+    while data[at : at + 1] == b"\xff" and at + 20 <= len(data):
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        body, end = at + 4, at + 2 + length
         if marker in (0xC0, 0xC1, 0xC3):  # SOF: baseline, extended, lossless
-            height, width, components = struct.unpack_from(">HHB", data, at + 5)
-            return int(height * width * components)
-        at += 2 + length
+            precision, height, width, components = struct.unpack_from(">BHHB", data, body)
+            if not 2 <= precision <= 16 or length != 8 + 3 * components:
+                return 0
+            samples = int(height * width * components)
+        elif marker == 0xC4:  # DHT: tables of 16 counts, then the values counted
+            while body < end:
+                body += 17 + sum(data[body + 1 : body + 17])
+            if body != end:
+                return 0
+        elif marker == 0xDA:  # SOS: the data follow
+            return samples if length == 6 + 2 * data[body] else 0
+        at = end
     return 0
 
 
