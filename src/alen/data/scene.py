@@ -36,6 +36,8 @@ _HORIZON: Final = -0.25
 """Row of the horizon, in frame heights from the middle: the lens shift."""
 _TABLE_Y: Final = 0.55
 _WALL_Z: Final = 3.0
+_EXPOSURE: Final = 1.4
+"""Brings the color checker's white near 1."""
 
 COLOR_CHECKER_SRGB: Final = (
     ((115, 82, 68), (194, 150, 130), (98, 122, 157), (87, 108, 67), (133, 128, 177), (103, 189, 170)),
@@ -801,7 +803,11 @@ def _framed(inner: Draw, mat: float) -> Draw:
         sheet = np.full((height, width, 3), (0.72, 0.70, 0.65), np.float32)
         if min(height, width) > 2 * border + 4:
             bevel = max(1, border // 12)
-            sheet[border - bevel : height - border + bevel, border - bevel : width - border + bevel] = (0.35, 0.34, 0.31)
+            sheet[border - bevel : height - border + bevel, border - bevel : width - border + bevel] = (
+                0.35,
+                0.34,
+                0.31,
+            )
             sheet[border:-border, border:-border] = inner(height - 2 * border, width - 2 * border)
         return sheet
 
@@ -963,6 +969,7 @@ def _add_windows(city: Array, place: tuple[int, int, int], depth: int, rng: np.r
     height, width, _ = city.shape
     cell_x, cell_y = width * (0.0062 + 0.0022 * depth), width * (0.0085 + 0.0030 * depth)
     pane_x, pane_y = max(1, round(cell_x * 0.55)), max(1, round(cell_y * 0.55))
+    dimmed = 0.3025 * cell_x * cell_y / (pane_x * pane_y)  # whole texels stand for panes of another size
     warm, cool = np.array([1.0, 0.62, 0.26]), np.array([0.62, 0.85, 1.0])
     busy = rng.uniform(0.12, 0.5)
     for row in np.arange(top + cell_y, height, cell_y):
@@ -971,7 +978,7 @@ def _add_windows(city: Array, place: tuple[int, int, int], depth: int, rng: np.r
             if chance < busy:
                 tone = cool if hue < 0.22 else warm * (1.0, 0.9 + 0.3 * hue, 0.7 + hue)
                 city[int(row) : int(row) + pane_y, int(column) : int(column) + pane_x] = (
-                    level * (0.6 + 0.3 * depth) * tone
+                    dimmed * level * (0.6 + 0.3 * depth) * tone
                 )
 
 
@@ -991,7 +998,7 @@ def _add_street_lamps(city: Array, rng: np.random.Generator) -> None:
         u, v = rng.uniform(), 0.80 + 0.2 * rng.beta(1.2, 2.0)
         hue = np.array(hues[rng.choice(len(hues), p=(0.34, 0.28, 0.14, 0.08, 0.08, 0.08))])
         x, y = int(u * (width - size)), int(v * (height - size))
-        city[y : y + size, x : x + size] += rng.uniform(3, 22) * hue
+        city[y : y + size, x : x + size] += rng.uniform(3, 22) * (width / 400 / size) ** 2 * hue
 
 
 def _defocus(picture: Array, radius: float) -> Array:
@@ -1015,7 +1022,7 @@ def _defocus(picture: Array, radius: float) -> Array:
 
 _NEON: Final[tuple[tuple[Color, tuple[tuple[tuple[float, float], ...], ...]], ...]] = (
     (
-        (20.0, 1.1, 5.5),
+        (15.0, 0.8, 4.1),
         (
             ((0.05, 0.66), (0.13, 0.12), (0.15, 0.12), (0.23, 0.66)),
             ((0.083, 0.46), (0.197, 0.46)),
@@ -1025,7 +1032,7 @@ _NEON: Final[tuple[tuple[Color, tuple[tuple[tuple[float, float], ...], ...]], ..
             ((0.76, 0.66), (0.76, 0.12), (0.93, 0.66), (0.93, 0.12)),
         ),
     ),
-    ((0.9, 10.5, 15.0), (tuple((0.05 + 0.022 * k, 0.84 + 0.045 * math.sin(0.9 * k)) for k in range(41)),)),
+    ((0.65, 7.8, 11.0), (tuple((0.05 + 0.022 * k, 0.84 + 0.045 * math.sin(0.9 * k)) for k in range(41)),)),
 )
 """The sign: radiance of the gas, and strokes through points of the unit square, which is its inner half."""
 
@@ -1209,7 +1216,7 @@ def _glazed(stage: _Stage, color: Color) -> _Material:
         mirror = way - 2 * facing[..., None] * normals
         fresnel = 0.04 + 0.80 * np.clip(1 + facing, 0, 1) ** 5
         seen = _seen_in_mirror(stage, points, mirror)
-        for lamp, size, radiance in ((_BULB, 0.055, (30.0, 24.0, 16.0)), (_CANDLE, 0.016, (12.0, 6.6, 2.4))):
+        for lamp, size, radiance in ((_BULB, 0.055, (22.0, 18.0, 12.5)), (_CANDLE, 0.016, (12.0, 6.6, 2.4))):
             to_lamp = np.asarray(lamp, np.float32) - points
             distance = np.linalg.norm(to_lamp, axis=-1)
             cosine = np.einsum("hwc,hwc->hw", to_lamp, mirror) / distance
@@ -1252,7 +1259,7 @@ def _fruit(stage: _Stage) -> None:
         )
         half /= np.linalg.norm(half, axis=-1, keepdims=True)
         shine = 0.35 * np.clip(np.einsum("hwc,hwc->hw", half, normals) + 0.03 * tone, 0, 1) ** 60
-        color = np.asarray((0.74, 0.20, 0.018), np.float32) * (1 + 0.35 * tone)[..., None]
+        color = np.asarray((0.46, 0.118, 0.007), np.float32) * (1 + 0.35 * tone)[..., None]
         return np.asarray((color + shine[..., None]) * light, np.float32)
 
     for ball in _FRUIT:
@@ -1267,7 +1274,7 @@ def _cup(stage: _Stage) -> None:
         x=_CUP.x, z=_CUP.z, profile=profile, material=_glazed(stage, (0.55, 0.50, 0.42)), lid=(0, inside, False)
     )
     cup.paint(stage)
-    colors = ((0.62, 0.35, 0.03), (0.45, 0.03, 0.03), (0.03, 0.12, 0.40), (0.05, 0.26, 0.08), (0.62, 0.35, 0.03))
+    colors = ((0.46, 0.24, 0.012), (0.45, 0.03, 0.03), (0.03, 0.12, 0.40), (0.05, 0.26, 0.08), (0.46, 0.24, 0.012))
     for k, color in enumerate(colors):
         foot = (_CUP.x + 0.02 * (k - 2), 0.43, _CUP.z + 0.02)
         tip = (_CUP.x + 0.043 * (k - 2), 0.24 + 0.025 * ((k * 2) % 3), _CUP.z + 0.02)
@@ -1293,7 +1300,7 @@ def _lamp(stage: _Stage) -> None:
 def _bulb(_points: Array, normals: Array, _light: Array) -> Array:
     """Return the radiance (h, w, 3) of frosted glass around a filament: a little less toward the rim."""
     rim = (0.55 + 0.45 * np.abs(normals[..., 2:])) ** 1.5
-    return np.asarray(rim * (30.0, 24.5, 17.0), dtype=np.float32)
+    return np.asarray(rim * (22.0, 18.0, 12.5), dtype=np.float32)
 
 
 def _shade_inside(height: int, width: int) -> Array:
@@ -1335,7 +1342,7 @@ def _flame(height: int, width: int) -> Array:
     v, u = _grid(height, width)
     half = 0.30 * np.sin(3.14159 * v**1.7) ** 0.85
     inside = _smoothstep(1.0, 0.55, np.abs(u - 0.5) / np.maximum(half, 1e-3))
-    color = _mix((22.0, 12.5, 4.2), (0.3, 0.8, 3.0), _smoothstep(0.78, 0.97, v) * np.ones_like(u))
+    color = _mix((16.0, 9.0, 3.0), (0.3, 0.8, 3.0), _smoothstep(0.78, 0.97, v) * np.ones_like(u))
     color = color * (0.35 + 0.65 * _smoothstep(1.0, 0.1, np.abs(u - 0.5) / np.maximum(half, 1e-3)))[..., None]
     return np.concatenate([color * inside[..., None], inside[..., None] * 0.8], axis=2).astype(np.float32)
 
@@ -1451,15 +1458,15 @@ def _add_reflection(stage: _Stage, painters: Sequence[_Painter]) -> None:
 
 
 def _through_the_lens(picture: Array, view: _View) -> Array:
-    """Return the picture with glare around the lamps and the corners darkened, as lenses do."""
-    glare = sum(
-        (share * _blur(picture, size * view.scale) for size, share in ((0.004, 0.03), (0.02, 0.02), (0.09, 0.016))),
-        0 * picture,
-    )
-    picture = picture * np.float32(0.934) + glare
+    """Return the picture with glare around the lamps and the corners darkened, as lenses do; exposed."""
+    glare = np.zeros_like(picture)
+    for size, share in ((0.004, 0.03), (0.02, 0.02), (0.09, 0.016)):
+        glare += share * _blur(picture, size * view.scale)
     rays = view.rays(_Box(0, 0, view.height, view.width), 1)
-    radius2 = ((rays[..., 0] * _FOCAL / 0.9) ** 2 + ((rays[..., 1] * _FOCAL + _HORIZON) / 0.9) ** 2) / 1.0
-    return np.maximum(picture * (1 - 0.30 * np.clip(radius2, 0, 1.6))[..., None], 0).astype(np.float32)
+    across, down = rays[..., 0] * _FOCAL, rays[..., 1] * _FOCAL + _HORIZON  # frame heights from the middle
+    falloff = 1 - 0.37 * np.minimum(across**2 + down**2, 1.3)
+    exposed = _EXPOSURE * falloff[..., None] * (np.float32(0.934) * picture + glare)
+    return np.asarray(np.maximum(exposed, 0), dtype=np.float32)
 
 
 def night_scene(height: int = 1024, width: int = 1536, seed: int = 0) -> Array:
