@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from alen.config import AlenConfig
 from alen.demosaic import malvar_kernels
 from alen.models.layers import (
+    SLOPE,
     ChannelAttentionBlock,
+    InvertedShuffle,
     MixedAttentionBlock,
     downsample,
     eotf_inverse_srgb,
@@ -56,8 +58,29 @@ class Alen(nn.Module):
         self.head = nn.Conv2d(w0, config.head_channels, 1)
         self.register_buffer("brightness", torch.tensor(config.brightness), persistent=False)
         self.register_buffer("demosaic", torch.from_numpy(malvar_kernels()), persistent=False)
+        self._initialize()
         self.brightness: Tensor
         self.demosaic: Tensor
+
+    def _initialize(self) -> None:
+        """Start with features of one size at every depth (He et al., https://arxiv.org/abs/1502.01852).
+
+        torch's own start shrinks them layer by layer; the deep layers' gradients are then a thousandth of the shallow
+        ones', and under Adam, which scales that away, their weights wander until the features overflow.
+        """
+        for module in self.modules():
+            if isinstance(module, ChannelAttentionBlock):
+                for conv in (module.conv1, module.conv2):
+                    nn.init.kaiming_normal_(conv.weight, a=SLOPE)
+                    _zero_bias(conv)
+            elif isinstance(module, InvertedShuffle):
+                nn.init.kaiming_normal_(module.select.weight, nonlinearity="linear")
+                _zero_bias(module.select)
+            elif isinstance(module, nn.ConvTranspose2d):  # every output pixel sees one tap of each input channel
+                nn.init.normal_(module.weight, std=module.in_channels**-0.5)
+                _zero_bias(module)
+        nn.init.normal_(self.head.weight, std=0.1 * self.head.in_channels**-0.5)
+        _zero_bias(self.head)
 
     def _mixed(self, in_channels: int, out_channels: int) -> MixedAttentionBlock:
         config = self.config
@@ -109,3 +132,8 @@ class Alen(nn.Module):
             base = F.conv2d(F.pad(planes, (1, 1, 1, 1), mode="replicate"), self.demosaic)
             base = F.pixel_shuffle(eotf_inverse_srgb(base), 2)
             return F.pixel_shuffle(painted, 2) + torch.sigmoid(F.pixel_shuffle(weight, 2)) * base
+
+
+def _zero_bias(layer: nn.Conv2d | nn.ConvTranspose2d) -> None:
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)

@@ -11,9 +11,7 @@ from alen.errors import SettingsError
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A part of a run with its own patches. Small ones learn fast, large ones show attention what a frame looks
-    like.
-    """
+    """A part of a run with its own patches: small ones learn fast, large ones show attention what a frame is."""
 
     share: float
     """Share of the run's steps, in (0, 1]; the shares of all stages add up to 1."""
@@ -39,15 +37,15 @@ class TrainingConfig:
     """Growing patches."""
     ratios: tuple[float, float] = (1.0, 300.0)
     """Least and greatest exposure ratio; drawn log-uniformly."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     """Peak learning rate of AdamW."""
     final_learning_rate: float = 5e-6
     """Learning rate at the end of the cosine."""
-    warmup_steps: int = 200
+    warmup_steps: int = 500
     """Steps over which the learning rate rises from 0."""
     weight_decay: float = 1e-4
     """Decoupled weight decay."""
-    ssim_weight: float = 0.1
+    ssim_weight: float = 0.05
     """Weight of 1 − SSIM beside the L2 norm."""
     ema_decay: float = 0.999
     """Decay of the moving average of the weights, which is what is judged and shipped."""

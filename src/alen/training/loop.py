@@ -73,6 +73,7 @@ def train(
     initial_weights: Path | None = None,
     cache: Path | None = None,
     threads: int | None = None,
+    workers: int = 1,
     report: Callable[[StepReport], None] | None = None,
 ) -> Path:
     """Train a network on photographs.
@@ -80,11 +81,13 @@ def train(
     Args:
         config: The recipe.
         photos: Folder of clean photographs; a fixed tenth is held out and used for validation alone.
-        run: The run's folder: config.json, log.csv, validation.csv, checkpoint.safetensors, weights.safetensors,
-        pictures. resume: Go on from the run's checkpoint if there is one.
+        run: The run's folder, for config.json, log.csv, validation.csv, checkpoint.safetensors, weights.safetensors
+            and pictures of the validation.
+        resume: Go on from the run's checkpoint if there is one.
         initial_weights: Weights to start from, of the same network; None starts fresh.
         cache: Folder for the decoded photographs (uncompressed, so larger than the originals); None: ``run/cache``.
         threads: CPU threads of the network; None leaves torch's choice.
+        workers: Processes that make pairs ahead of time; 0 makes them in between, in this one. The pairs are the same.
         report: Called after every step.
 
     Returns:
@@ -122,7 +125,7 @@ def train(
     log = _CsvLog(run / "log.csv", ("step", "loss", "learning_rate", "gradient_norm", "seconds", "waiting"), start)
     scores = _CsvLog(run / "validation.csv", ("step", "ratio", "psnr", "ssim"), start)
     clock = time.perf_counter()
-    for step, (planes, truth) in enumerate(_batches(pairs, config, start), start=start):
+    for step, (planes, truth) in enumerate(_batches(pairs, config, start, workers), start=start):
         waited = time.perf_counter() - clock
         learning_rate = learning_rate_at(step, config)
         for group in optimizer.param_groups:
@@ -257,16 +260,16 @@ def _developed(encoded: NDArray[np.float32], cam2rgb: NDArray[np.float64], ratio
 
 
 def _batches(
-    pairs: Dataset[tuple[Tensor, Tensor]], config: TrainingConfig, start: int
+    pairs: Dataset[tuple[Tensor, Tensor]], config: TrainingConfig, start: int, workers: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the batches of steps ``start`` to the last, made ahead by another process."""
+    """Yield the batches of steps ``start`` to the last, made ahead by other processes."""
     loader = DataLoader(
         pairs,
         batch_sampler=_Plan(config, start),
-        num_workers=1,
-        prefetch_factor=4,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
         worker_init_fn=_one_thread,
-        multiprocessing_context="forkserver",
+        multiprocessing_context="forkserver" if workers else None,
     )
     return iter(loader)
 
