@@ -18,17 +18,52 @@ from numpy.typing import NDArray
 from alen import __version__
 from alen.cfa import CFA, pack
 from alen.color import develop
-from alen.engines import MULTIPLE
-from alen.engines.openvino import OpenVinoEngine, Precision
+from alen.engines import MULTIPLE, Engine, Precision
+from alen.engines.openvino import OpenVinoEngine
 from alen.errors import SettingsError
-from alen.levels import amplify, estimate_ratio, normalize
+from alen.levels import MAX_RATIO, amplify, estimate_ratio, normalize
 from alen.raw import RawImage
 from alen.tiling import Padding
 from alen.weights import DEFAULT, find_weights, load_weights
 
-MAX_RATIO = 300.0
-"""Largest exposure ratio, the one See-in-the-Dark stops at; beyond it there is more noise than the networks have
-seen."""
+
+@dataclass(frozen=True)
+class Amplified:
+    """A RAW image ready for an engine."""
+
+    planes: NDArray[np.float32]
+    """(4, h, w) packed planes R, Gr, Gb, B; linear, white-balanced, × ratio, signed; sides multiples of `MULTIPLE`."""
+    padding: Padding
+    """What was added around the mosaic to get there, and has to come off the picture."""
+    ratio: float
+    """Exposure ratio it was amplified by."""
+    ratio_is_estimated: bool
+    """True if the ratio was estimated from the image, False if it was given."""
+
+
+def check_ratio(ratio: float | None) -> None:
+    """Raise SettingsError unless an exposure ratio is 1 to `MAX_RATIO`, or None, which stands for the estimate."""
+    if ratio is not None and not (math.isfinite(ratio) and 1 <= ratio <= MAX_RATIO):
+        raise SettingsError(f"The ratio lies between 1 and {MAX_RATIO:g}, or is estimated; got {ratio:g}.")
+
+
+def amplified_planes(raw: RawImage, ratio: float | None = None) -> Amplified:
+    """Normalize, amplify, pad and pack a RAW image.
+
+    Args:
+        raw: The image; Bayer.
+        ratio: By how much it was exposed too short, 1 to `MAX_RATIO`; None estimates it.
+
+    Raises:
+        SettingsError: The ratio is out of its range.
+    """
+    check_ratio(ratio)
+    normalized = normalize(raw.mosaic, raw.cfa, raw.black_level, raw.white_level)
+    used = ratio if ratio is not None else estimate_ratio(normalized, raw.cfa, raw.white_balance)
+    amplified = amplify(normalized, raw.cfa, raw.white_balance, used)
+    height, width = amplified.shape
+    padding = Padding.to_rggb(height, width, raw.cfa, 2 * MULTIPLE)
+    return Amplified(pack(padding.pad(amplified), CFA.bayer("RGGB")), padding, used, ratio is None)
 
 
 @dataclass(frozen=True)
@@ -55,8 +90,12 @@ class Enhanced:
         Args:
             exposure_ev: Brighter (above 0) or darker by this many stops.
         """
-        clip_level = self.ratio * min(self.raw.white_balance)
-        return develop(self.linear, self.raw.cam2rgb, exposure_ev=exposure_ev, clip_level=clip_level)
+        return develop(self.linear, self.raw.cam2rgb, exposure_ev=exposure_ev, clip_level=self.clip_level)
+
+    @property
+    def clip_level(self) -> float:
+        """Value at which the first channel of the sensor saturates."""
+        return self.ratio * min(self.raw.white_balance)
 
 
 class Enhancer:
@@ -82,7 +121,7 @@ class Enhancer:
         threads: int | None = None,
     ) -> None:
         self.weights = load_weights(find_weights(str(model)))
-        self.engine = OpenVinoEngine(self.weights, device=device, precision=precision, threads=threads)
+        self.engine: Engine = OpenVinoEngine(self.weights, device=device, precision=precision, threads=threads)
 
     def enhance(self, raw: RawImage, *, ratio: float | None = None) -> Enhanced:
         """Clean and demosaic a RAW image.
@@ -94,23 +133,16 @@ class Enhancer:
         Raises:
             SettingsError: The ratio is out of its range.
         """
-        if ratio is not None and not (math.isfinite(ratio) and 1 <= ratio <= MAX_RATIO):
-            raise SettingsError(f"The ratio lies between 1 and {MAX_RATIO:g}; got {ratio:g}.")
         start = time.perf_counter()
-        normalized = normalize(raw.mosaic, raw.cfa, raw.black_level, raw.white_level)
-        used = ratio if ratio is not None else estimate_ratio(normalized, raw.cfa, raw.white_balance)
-        amplified = amplify(normalized, raw.cfa, raw.white_balance, used)
-        height, width = amplified.shape
-        padding = Padding.to_rggb(height, width, raw.cfa, 2 * MULTIPLE)
-        planes = pack(padding.pad(amplified), CFA.bayer("RGGB"))
+        amplified = amplified_planes(raw, ratio)
         prepared = time.perf_counter()
-        linear = padding.crop(self.engine.run(planes))
+        linear = amplified.padding.crop(self.engine.run(amplified.planes))
         done = time.perf_counter()
         metadata = {
             "Software": f"alen {__version__}",
             "Model": f"{self.weights.name} {self.weights.digest}",
             "Engine": self.engine.description,
-            "ExposureRatio": f"{used:.4g} ({'estimated' if ratio is None else 'given'})",
+            "ExposureRatio": f"{amplified.ratio:.4g} ({'estimated' if amplified.ratio_is_estimated else 'given'})",
         }
         seconds = {"prepare": prepared - start, "network": done - prepared}
-        return Enhanced(linear, raw, used, ratio is None, metadata, seconds)
+        return Enhanced(linear, raw, amplified.ratio, amplified.ratio_is_estimated, metadata, seconds)

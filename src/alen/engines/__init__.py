@@ -1,14 +1,17 @@
-"""Engines: what runs a network on packed planes. Each offers ``enhance(planes)`` and says what it runs on.
+"""Engines: what runs a network on packed planes and says what it runs on.
 
-`alen.engines.openvino` needs only the base install and is the default; `alen.engines.torch` needs the extra [train].
+`alen.engines.openvino` needs only the base install.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+Precision = Literal["auto", "bfloat16", "float32"]
+"""Arithmetic of the layers with weights; "auto" is bfloat16 where the device computes in it, else float32."""
 
 
 class Engine(Protocol):

@@ -12,11 +12,10 @@ import openvino.properties.hint as hints
 from numpy.typing import NDArray
 
 from alen.config import AlenConfig
+from alen.engines import Precision
 from alen.engines.graph import composition, trunk
 from alen.errors import DeviceError, WeightsError
 from alen.weights import Weights
-
-Precision = Literal["auto", "bfloat16", "float32"]
 
 _STRIPE = 128
 """Packed rows whose picture is composed at a time."""
@@ -41,7 +40,8 @@ class OpenVinoEngine:
     ) -> None:
         if not isinstance(weights.config, AlenConfig):
             raise WeightsError(
-                f"{weights.name}: the OpenVINO engine builds the attention network only. Use --engine torch."
+                f"{weights.name}: holds a {type(weights.config).__name__.removesuffix('Config')}, but only the "
+                "attention network (Alen) runs on OpenVINO. Name weights of that network."
             )
         self._core = ov.Core()
         if device not in self._core.available_devices:
@@ -75,7 +75,13 @@ class OpenVinoEngine:
             self._trunk = self._compile(trunk(self._config, self._weights.arrays, height, width), self.precision)
             self._compiled_for = (height, width)
         request = self._trunk.create_infer_request()
-        request.infer({"planes": planes[None]}, share_inputs=True, share_outputs=True)
+        try:
+            request.infer({"planes": planes[None]}, share_inputs=True, share_outputs=True)
+        except RuntimeError as error:  # what OpenVINO raises, too, when memory runs out
+            raise DeviceError(
+                f"OpenVINO failed on {2 * height} × {2 * width} pixels on {self._device} ({error}). The memory may be "
+                "too small; close other programs."
+            ) from error
         head = request.get_output_tensor(0).data  # (1, C, h, w)
 
         picture = np.empty((2 * height, 2 * width, 3), dtype=np.float32)
@@ -97,5 +103,12 @@ class OpenVinoEngine:
             hints.performance_mode: hints.PerformanceMode.LATENCY,
         }
         if self._device == "CPU":
-            settings[props.inference_num_threads] = self._threads or len(os.sched_getaffinity(0))
+            settings[props.inference_num_threads] = self._threads or _cores()
         return self._core.compile_model(model, self._device, settings)
+
+
+def _cores() -> int:
+    """Return the number of cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux alone has it before Python 3.13
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
