@@ -47,7 +47,11 @@ class TrainingFacts:
     licence: str = "Apache-2.0"
     """Licence of the weights."""
     data: str = "photographs, unprocessed to camera RGB, with simulated sensor noise"
-    """What the weights were learned from."""
+    """What the weights were learned from, and under which licences."""
+    hardware: str = ""
+    """What they were trained on, and for how long."""
+    limits: str = ""
+    """Where they are known not to work well."""
 
 
 @dataclass(frozen=True)
