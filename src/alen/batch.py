@@ -1,0 +1,326 @@
+"""Many RAW files into pictures: where each picture goes, and one after the other, whatever happens to one of them."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from alen.before_after import before_after
+from alen.enhance import Enhanced, Enhancer, check_ratio
+from alen.errors import AlenError, NotRawError, PictureError, RawError, SettingsError
+from alen.picture import SUFFIXES, write_linear_tiff, write_picture
+from alen.raw import read_raw
+
+_SUFFIXES_BY_MAKER: Final = {
+    "Adobe and others": (".dng", ".raw"),
+    "Canon": (".cr2", ".cr3", ".crw"),
+    "Epson": (".erf",),
+    "Fujifilm": (".raf",),
+    "Hasselblad": (".3fr", ".fff"),
+    "Kodak": (".dcr", ".kdc"),
+    "Leaf": (".mos",),
+    "Leica": (".rwl",),
+    "Mamiya": (".mef",),
+    "Minolta": (".mrw",),
+    "Nikon": (".nef", ".nrw"),
+    "Olympus": (".orf", ".ori"),
+    "Panasonic": (".rw2",),
+    "Pentax": (".pef",),
+    "Phase One": (".iiq",),
+    "Samsung": (".srw",),
+    "Sigma": (".x3f",),
+    "Sony": (".arw", ".sr2", ".srf"),
+}
+
+RAW_SUFFIXES: Final = frozenset(suffix for suffixes in _SUFFIXES_BY_MAKER.values() for suffix in suffixes)
+"""Suffixes, lower case, of what is taken from a folder. A file that is named itself may have any."""
+
+Format = Literal["jpg", "png", "tif"]
+"""Formats by the suffix they get."""
+
+_SAME_SUFFIX: Final = {".jpeg": ".jpg", ".tiff": ".tif"}
+"""Two spellings of a suffix."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureSettings:
+    """How pictures are made of RAW files and written."""
+
+    ratio: float | None = None
+    """By how much the frames were exposed too short, 1 to 300; None estimates it for each."""
+    exposure_ev: float = 0.0
+    """Brighter or darker by this many stops; not for linear files, which hold the sensor's scale."""
+    linear: bool = False
+    """Write linear camera RGB as 32-bit float TIFF instead of a developed picture."""
+    quality: int = 95
+    """JPEG quality, 1 to 100."""
+    compare: bool = False
+    """Write a sheet beside each picture, too: as shot, merely brightened, enhanced."""
+    overwrite: bool = False
+    """Replace what exists already."""
+
+    def __post_init__(self) -> None:
+        """Raise SettingsError on values no picture can be made with."""
+        check_ratio(self.ratio)
+        if not math.isfinite(self.exposure_ev):
+            raise SettingsError(f"The exposure is a number of stops; got {self.exposure_ev}.")
+        if not 1 <= self.quality <= 100:
+            raise SettingsError(f"The JPEG quality is 1 to 100; got {self.quality}.")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One RAW file and where its picture goes."""
+
+    source: Path
+    """The RAW file."""
+    target: Path
+    """The picture; its suffix is its format."""
+    problem: AlenError | None = None
+    """Why it cannot be done, as far as that is known before."""
+
+    @property
+    def comparison(self) -> Path:
+        """Where the sheet with the comparison goes: ``a.alen.jpg`` and ``a.jpg`` → ``a.compare.jpg``."""
+        return self.target.with_name(self.target.stem.removesuffix(".alen") + ".compare.jpg")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a RAW file."""
+
+    source: Path
+    """The RAW file."""
+    target: Path
+    """The picture."""
+    comparison: Path | None
+    """The sheet with the comparison."""
+    size_px: tuple[int, int]
+    """Width and height of the picture, upright unless it is linear."""
+    ratio: float
+    """Exposure ratio it was amplified by."""
+    ratio_is_estimated: bool
+    """True if the ratio was estimated, False if it was given."""
+    warnings: tuple[str, ...]
+    """What had to be assumed, one sentence each."""
+    seconds: Mapping[str, float]
+    """Wall-clock seconds by part, in order: "decode", "prepare", "network", "develop", "write", "compare"."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A RAW file that did not become a picture."""
+
+    source: Path
+    """The RAW file."""
+    error: AlenError
+    """Why, and what to do."""
+
+
+def find_raw_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the files themselves, and the RAW files in folders (not in their subfolders), sorted by name.
+
+    Hidden files are left out, such as the shadows "._NAME.ARW" that macOS leaves on memory cards. A folder without any
+    RAW file stands for itself.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(
+                file
+                for file in path.iterdir()
+                if file.suffix.lower() in RAW_SUFFIXES and not file.name.startswith(".") and file.is_file()
+            )
+            found += inside or [path]
+        else:
+            found.append(path)
+    return found
+
+
+def plan(
+    paths: Sequence[Path], *, output: str | None = None, picture_format: Format | None = None, linear: bool = False
+) -> list[Job]:
+    """Decide where the pictures of RAW files go.
+
+    Args:
+        paths: RAW files and folders of them.
+        output: A folder, if it ends with a slash, exists as a folder, or several files or a folder are given; else the
+            name of the one picture. None puts each picture beside its RAW file. In folders a picture is named
+            ``NAME.alen.SUFFIX``.
+        picture_format: "jpg" if it is not told by this or by the suffix of ``output``; "tif" for linear files.
+        linear: Whether linear files will be written.
+
+    Raises:
+        SettingsError: The arguments contradict each other.
+    """
+    if linear and picture_format not in (None, "tif"):
+        raise SettingsError(f"Linear files are written as tif; --format {picture_format} cannot hold them.")
+    suffix = f".{picture_format or ('tif' if linear else 'jpg')}"
+    sources = find_raw_files(paths)
+    is_alone = len(paths) == 1 and not paths[0].is_dir()
+    if output is None:
+        jobs = [Job(source, _named(source, source.parent, suffix)) for source in sources]
+    elif output.endswith(("/", os.sep)) or Path(output).is_dir():
+        jobs = [Job(source, _named(source, Path(output), suffix)) for source in sources]
+    elif is_alone:
+        _check_output(Path(output), suffix if picture_format or linear else None)
+        jobs = [Job(sources[0], Path(output))]
+    elif Path(output).suffix.lower() in SUFFIXES:
+        raise SettingsError(
+            f"{output} names one picture, but there are several; end the name of a folder with a slash."
+        )
+    else:
+        jobs = [Job(source, _named(source, Path(output), suffix)) for source in sources]
+    return _with_problems(jobs)
+
+
+def enhance_files(jobs: Sequence[Job], enhancer: Enhancer, settings: PictureSettings) -> Iterator[Done | Failed]:
+    """Enhance one file after the other, yielding what became of it; a failure does not stop the others."""
+    for job in jobs:
+        outcome: Done | Failed
+        try:
+            outcome = enhance_file(job, enhancer, settings)
+        except AlenError as error:
+            outcome = Failed(job.source, error)
+        except MemoryError:
+            message = f"{job.source}: the picture is too large for the memory. Close other programs and try again."
+            outcome = Failed(job.source, RawError(message))
+        yield outcome
+
+
+def enhance_file(job: Job, enhancer: Enhancer, settings: PictureSettings) -> Done:
+    """Make a picture of a RAW file.
+
+    Raises:
+        RawError: The file cannot be used.
+        PictureError: The picture exists already, or cannot be written.
+        DeviceError: The engine failed.
+    """
+    if job.problem is not None:
+        raise job.problem
+    _check_targets(job, settings)
+    clock = _Clock()
+    raw = read_raw(job.source)
+    clock.lap("decode")
+    enhanced = enhancer.enhance(raw, ratio=settings.ratio)
+    clock.add(enhanced.seconds)
+    metadata = {**enhanced.metadata, "Source": raw.name}
+    if settings.linear:
+        metadata["Orientation"] = str(raw.orientation)  # the pixels are not turned
+        write_linear_tiff(job.target, enhanced.linear, metadata=metadata)
+        clock.lap("write")
+    else:
+        if settings.exposure_ev:
+            metadata["Exposure"] = f"{settings.exposure_ev:+g} EV"
+        picture = enhanced.picture(exposure_ev=settings.exposure_ev)
+        clock.lap("develop")
+        write_picture(
+            job.target,
+            picture,
+            orientation=raw.orientation,
+            exif=raw.exif,
+            quality=settings.quality,
+            metadata=metadata,
+        )
+        clock.lap("write")
+    if settings.compare:
+        _write_comparison(job.comparison, enhanced, settings)
+        clock.lap("compare")
+    height, width = raw.mosaic.shape
+    is_turned = raw.orientation >= 5 and not settings.linear
+    return Done(
+        source=job.source,
+        target=job.target,
+        comparison=job.comparison if settings.compare else None,
+        size_px=(height, width) if is_turned else (width, height),
+        ratio=enhanced.ratio,
+        ratio_is_estimated=enhanced.ratio_is_estimated,
+        warnings=raw.warnings,
+        seconds=clock.seconds,
+    )
+
+
+class _Clock:
+    """Seconds by part."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, part: str) -> None:
+        """Count the time since the last call for a part."""
+        now = time.perf_counter()
+        self.seconds[part] = now - self._last
+        self._last = now
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Take over the parts that were measured elsewhere since the last call."""
+        self.seconds.update(seconds)
+        self._last = time.perf_counter()
+
+
+def _named(source: Path, folder: Path, suffix: str) -> Path:
+    """Return the path of a picture in a folder. Its ".alen" keeps it apart from the JPEG that the camera wrote."""
+    return folder / f"{source.stem}.alen{suffix}"
+
+
+def _check_output(output: Path, suffix: str | None) -> None:
+    """Raise SettingsError if the name of a picture has no known suffix, or not the one of the format asked for."""
+    own = output.suffix.lower()
+    if own not in SUFFIXES:
+        raise SettingsError(
+            f"{output}: the suffix tells the format of a picture, one of {', '.join(SUFFIXES)}; end the name of a "
+            "folder with a slash."
+        )
+    if suffix is not None and _SAME_SUFFIX.get(own, own) != suffix:
+        raise SettingsError(
+            f"{output}: its suffix contradicts the format {suffix.removeprefix('.')} that was asked for."
+        )
+
+
+def _with_problems(jobs: Sequence[Job]) -> list[Job]:
+    """Mark jobs that would overwrite what another job wrote, and folders without RAW files."""
+    checked: list[Job] = []
+    writers: dict[Path, Path] = {}
+    for job in jobs:
+        problem: AlenError | None = None
+        if job.source.is_dir():
+            problem = NotRawError(
+                f"{job.source}: there is no RAW file in this folder. Name the files or another folder."
+            )
+        elif writers.setdefault(job.target, job.source) != job.source:
+            problem = PictureError(
+                f"{job.source}: its picture {job.target} is that of {writers[job.target]}, too. Enhance it into "
+                "another folder."
+            )
+        checked.append(Job(job.source, job.target, problem))
+    return checked
+
+
+def _check_targets(job: Job, settings: PictureSettings) -> None:
+    """Raise PictureError if a file would be overwritten; make the folder of the picture.
+
+    Before the work rather than after it.
+    """
+    files = [job.target, job.comparison] if settings.compare else [job.target]
+    for file in files:
+        if file.exists() and job.source.exists() and file.samefile(job.source):
+            raise PictureError(f"{file}: is the RAW file itself, which is never replaced. Choose another name.")
+        if file.exists() and not settings.overwrite:
+            raise PictureError(f"{file}: exists already. Replace it with --force, or choose another name with -o.")
+    try:
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise PictureError(f"{job.target.parent}: the folder cannot be made ({reason}). Choose another one.") from error
+
+
+def _write_comparison(path: Path, enhanced: Enhanced, settings: PictureSettings) -> None:
+    """Write the sheet of a picture."""
+    sheet = before_after(enhanced, exposure_ev=settings.exposure_ev)
+    write_picture(path, sheet, quality=max(settings.quality, 92), metadata=enhanced.metadata)

@@ -1,0 +1,118 @@
+"""A sheet that compares: the picture as shot, merely brightened, and enhanced, side by side.
+
+All three come from the same RAW file through the same development. The first two skip the network: the mosaic is
+demosaicked after Malvar, He and Cutler, once as the camera exposed it, once times the exposure ratio. Above stand the
+whole frames, reduced; below, pixel by pixel, the part of the frame with the most detail.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from alen.color import develop
+from alen.demosaic import demosaic_malvar
+from alen.enhance import Enhanced, amplified_planes
+from alen.picture import orient
+
+_COLUMN_PX: Final = 640
+"""Longest side of a reduced frame, and width of a crop at most."""
+
+_GAP_PX: Final = 6
+_TITLE_PX: Final = 34
+_FONT_PX: Final = 18
+_PAPER: Final = 24
+_INK: Final = 225
+"""Gray values of what is between the pictures and of the titles."""
+
+_STRIPE: Final = 64
+"""Packed rows that are demosaicked and developed at a time."""
+
+
+def before_after(enhanced: Enhanced, *, exposure_ev: float = 0.0) -> NDArray[np.float32]:
+    """Return the sheet, (H, W, 3) float32 in [0, 1], display-encoded sRGB, upright.
+
+    Args:
+        enhanced: The enhanced image.
+        exposure_ev: Stops by which the brightened and the enhanced picture are developed brighter.
+    """
+    shot, brightened = _without_network(enhanced, exposure_ev)
+    clean = _quantize(enhanced.picture(exposure_ev=exposure_ev))
+    orientation = enhanced.raw.orientation
+    frames = [np.ascontiguousarray(orient(frame, orientation)) for frame in (shot, brightened, clean)]
+    height, width, _ = frames[0].shape
+    scale = min(_COLUMN_PX / max(height, width), 1.0)
+    small = (max(round(width * scale), 1), max(round(height * scale), 1))
+    reduced = [Image.fromarray(frame).resize(small, Image.Resampling.BOX) for frame in frames]
+    titles = ("as shot", f"brightened {enhanced.ratio:.3g} times, no network", "ALEN")
+    column = min(_COLUMN_PX, width)
+    crop = min(column, 3 * _COLUMN_PX // 4, height)
+    top, left = _most_detail(np.asarray(reduced[2].convert("L")), height, width, crop, column)
+    crops = [Image.fromarray(frame[top : top + crop, left : left + column]) for frame in frames]
+
+    step = column + _GAP_PX
+    size = (3 * step + _GAP_PX, 2 * _TITLE_PX + small[1] + crop + 2 * _GAP_PX)
+    sheet = Image.new("RGB", size, (_PAPER, _PAPER, _PAPER))
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(_FONT_PX)
+    for index in range(3):
+        x = _GAP_PX + index * step
+        draw.text((x, _TITLE_PX // 2), titles[index], fill=(_INK, _INK, _INK), font=font, anchor="lm")
+        sheet.paste(reduced[index], (x + (column - small[0]) // 2, _TITLE_PX))
+        below = _TITLE_PX + small[1]
+        if index == 0:
+            draw.text((x, below + _TITLE_PX // 2), "100 %", fill=(_INK, _INK, _INK), font=font, anchor="lm")
+        sheet.paste(crops[index], (x, below + _TITLE_PX))
+    return np.asarray(sheet, dtype=np.float32) / np.float32(255)
+
+
+def _without_network(enhanced: Enhanced, exposure_ev: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the frame as shot and the merely brightened frame, (H, W, 3) uint8, sensor orientation."""
+    amplified = amplified_planes(enhanced.raw, enhanced.ratio)
+    planes, ratio = amplified.planes, enhanced.ratio
+    _, rows, columns = planes.shape
+    shot = np.empty((2 * rows, 2 * columns, 3), dtype=np.uint8)
+    brightened = np.empty_like(shot)
+    for top in range(0, rows, _STRIPE):
+        bottom = min(top + _STRIPE, rows)
+        first, last = max(top - 1, 0), min(bottom + 1, rows)  # the filters reach one packed pixel further
+        rgb = demosaic_malvar(planes[:, first:last])[2 * (top - first) :][: 2 * (bottom - top)]
+        here = slice(2 * top, 2 * bottom)
+        matrix, clip_level = enhanced.raw.cam2rgb, enhanced.clip_level
+        brightened[here] = _quantize(develop(rgb, matrix, exposure_ev=exposure_ev, clip_level=clip_level))
+        rgb /= np.float32(ratio)
+        shot[here] = _quantize(develop(rgb, matrix, clip_level=clip_level / ratio))
+    crop = amplified.padding.crop
+    return crop(shot), crop(brightened)
+
+
+def _quantize(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Round [0, 1] to 8 bits."""
+    return (picture * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+
+
+def _most_detail(gray: NDArray[np.uint8], height: int, width: int, rows: int, columns: int) -> tuple[int, int]:
+    """Return the top left corner of the crop of a frame (height, width) that holds the most detail.
+
+    Args:
+        gray: (h, w), the reduced frame.
+        height: Rows of the frame.
+        width: Columns of the frame.
+        rows: Rows of the crop.
+        columns: Columns of the crop.
+    """
+    h, w = gray.shape
+    levels = gray.astype(np.float64)
+    detail = np.zeros((h, w))
+    detail[:-1] += np.abs(np.diff(levels, axis=0))
+    detail[:, :-1] += np.abs(np.diff(levels, axis=1))
+    detail = np.minimum(detail, 40)  # the rim of a lamp is not worth more than print
+    window = max(min(rows * h // height, h), 1), max(min(columns * w // width, w), 1)
+    sums = np.pad(detail.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    a, b = window
+    inside = sums[a:, b:] - sums[:-a, b:] - sums[a:, :-b] + sums[:-a, :-b]  # (h - a + 1, w - b + 1)
+    y, x = np.unravel_index(int(np.argmax(inside)), inside.shape)
+    return min(int(y) * height // h, height - rows), min(int(x) * width // w, width - columns)

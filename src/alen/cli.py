@@ -1,0 +1,560 @@
+"""The command line: parse, call the library, report. Slow imports wait for the command that needs them.
+
+Exit codes: 0 all done, 1 something failed (the rest is done), 2 wrong usage, 130 interrupted. Results go to standard
+output, errors and progress to standard error.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+
+from alen import __version__
+from alen.errors import AlenError, SettingsError, TrainingError
+
+if TYPE_CHECKING:
+    from alen.batch import Done
+    from alen.raw import RawImage
+    from alen.training.config import TrainingConfig
+    from alen.training.loop import StepReport
+    from alen.weights import Weights
+
+OK: Final = 0
+FAILED: Final = 1
+WRONG_USAGE: Final = 2
+INTERRUPTED: Final = 130
+"""Exit codes."""
+
+_ORIENTATIONS: Final = {
+    1: "upright",
+    2: "mirrored",
+    3: "turned by 180°",
+    4: "mirrored, turned by 180°",
+    5: "mirrored, to be turned clockwise",
+    6: "to be turned clockwise",
+    7: "mirrored, to be turned counterclockwise",
+    8: "to be turned counterclockwise",
+}
+"""EXIF orientation in words."""
+
+_REPORT_EVERY: Final = 50
+"""Steps between the lines of a training that is not watched in a terminal."""
+
+app = App(
+    name="alen",
+    version=__version__,
+    help="From an almost black RAW photograph to a finished picture.",
+    help_format="plaintext",
+    usage="Usage: alen COMMAND",
+    help_epilogue="First steps:\n\n"
+    "  alen sample night.dng          make a dark RAW file to try things with\n"
+    "  alen enhance night.dng         make a picture of it: night.alen.jpg\n"
+    "  alen enhance --help            see what else it can do",
+)
+
+train = App(
+    name="train",
+    help="Train weights of your own.",
+    usage="Usage: alen train RECIPE [OPTIONS]",
+    help_epilogue="Example:\n\n  alen train camera --photos photographs/ --out runs/first",
+)
+app.command(train)
+
+_Files = Annotated[list[Path], Parameter(name="FILE", negative=())]
+_Flag = Parameter(negative=(), show_default=False)
+
+
+@app.command(
+    usage="Usage: alen enhance FILE... [OPTIONS]",
+    help_epilogue="Examples:\n\n"
+    "  alen enhance night.arw\n"
+    "  alen enhance night.arw -o night.jpg --ratio 100 --ev 0.5 --compare\n"
+    "  alen enhance night.arw -o night.tif --linear\n"
+    "  alen enhance card/ -o pictures/ --format png",
+)
+def enhance(
+    files: _Files,
+    /,
+    *,
+    output: Annotated[str | None, Parameter(name=("--output", "-o"))] = None,
+    ratio: Annotated[Literal["auto"] | float, Parameter(show_choices=False)] = "auto",
+    ev: float = 0.0,
+    linear: Annotated[bool, _Flag] = False,
+    picture_format: Annotated[Literal["jpg", "png", "tif"] | None, Parameter(name="--format")] = None,
+    quality: int = 95,
+    model: str = "alen",
+    device: str = "CPU",
+    precision: Literal["auto", "bfloat16", "float32"] = "auto",
+    force: Annotated[bool, _Flag] = False,
+    compare: Annotated[bool, _Flag] = False,
+) -> int:
+    """Turn dark RAW files into finished pictures.
+
+    Every picture is upright, in sRGB, and keeps the EXIF of its RAW file.
+    A file that cannot be used is reported, and the others are done.
+
+    Args:
+        files: RAW files, or folders: then all RAW files in them.
+        output: A folder (ending with a slash, existing, or for several files), or the picture's name, whose suffix
+            tells its format. Without it, NAME.alen.jpg beside each RAW file.
+        ratio: By how much the frame was exposed too short, 1 to 300; "auto" estimates it from the frame.
+        ev: Brighter (above 0) or darker than that, in stops.
+        linear: Write scene-linear camera RGB instead: 32-bit float TIFF, white-balanced, unclipped, not turned.
+        picture_format: jpg (8 bit), png or tif (16 bit), where no suffix tells it; jpg by default.
+        quality: Of JPEG files, 1 to 100.
+        model: Name of shipped weights (see "alen models"), or a weights file.
+        device: OpenVINO device to compute on.
+        precision: Arithmetic of the network; "auto" takes bfloat16 where the processor computes in it.
+        force: Replace existing files.
+        compare: Write NAME.compare.jpg, too: as shot, merely brightened and enhanced, side by side.
+    """
+    from alen.batch import Failed, PictureSettings, enhance_files, plan
+    from alen.enhance import Enhancer
+
+    settings = PictureSettings(
+        ratio=None if ratio == "auto" else ratio,
+        exposure_ev=ev,
+        linear=linear,
+        quality=quality,
+        compare=compare,
+        overwrite=force,
+    )
+    jobs = plan(files, output=output, picture_format=picture_format, linear=linear)
+    enhancer = Enhancer(model, device=device, precision=precision)
+    failures = 0
+    start = time.perf_counter()
+    with _Progress(len(jobs), "pictures") as progress:
+        for number, outcome in enumerate(enhance_files(jobs, enhancer, settings), start=1):
+            if isinstance(outcome, Failed):
+                failures += 1
+                _complain(_located(outcome.source, outcome.error))
+            else:
+                print((f"[{number}/{len(jobs)}] " if len(jobs) > 1 else "") + _line(outcome))
+                for warning in outcome.warnings:
+                    print(f"  warning: {warning}")
+            progress.advance()
+    if len(jobs) > 1:
+        seconds = time.perf_counter() - start
+        print(
+            f"{len(jobs) - failures} of {len(jobs)} pictures in {seconds:.1f} s"
+            + f", {failures} failed" * (failures > 0)
+        )
+    return FAILED if failures else OK
+
+
+@app.command(
+    usage="Usage: alen sample OUT.dng [OPTIONS]",
+    help_epilogue="Example:\n\n  alen sample night.dng --ratio 250\n  alen enhance night.dng --ratio 250 --compare",
+)
+def sample(
+    out: Annotated[Path, Parameter(name="OUT")],
+    /,
+    *,
+    ratio: float = 100.0,
+    iso: float = 800.0,
+    seed: int = 0,
+    force: Annotated[bool, _Flag] = False,
+) -> int:
+    """Make an extremely dark RAW file, with its bright reference, to try things with.
+
+    The scene is rendered by the program, the noise is that of a measured camera.
+
+    Args:
+        out: The DNG; its reference, NAME.reference.png, goes beside it.
+        ratio: How many times too short the exposure is, 1 to 1000.
+        iso: ISO speed, 100 to 25600; the higher, the less light is left.
+        seed: Another number makes another scene and other noise.
+        force: Replace existing files.
+    """
+    from alen.sample import make_sample
+
+    paths = make_sample(out, ratio=ratio, iso=iso, seed=seed, force=force)
+    print(f"{paths.raw}: dark RAW file, {ratio:g} × too short, ISO {iso:g}")
+    print(f"{paths.reference}: what it would show with enough light")
+    return OK
+
+
+@app.command(
+    usage="Usage: alen info FILE... [OPTIONS]",
+    help_epilogue="Examples:\n\n  alen info night.arw\n  alen info card/ --json",
+)
+def info(
+    files: _Files, /, *, as_json: Annotated[bool, Parameter(name="--json", negative=(), show_default=False)] = False
+) -> int:
+    """Show what RAW files say: camera, levels, colors, exposure, and how dark they are.
+
+    Args:
+        files: RAW files, or folders: then all RAW files in them.
+        as_json: Print a JSON array instead of tables, one object per file.
+    """
+    from alen.batch import find_raw_files
+    from alen.raw import read_raw
+
+    found: list[dict[str, Any]] = []
+    failures = 0
+    for file in find_raw_files(files):
+        try:
+            facts = {"file": str(file), **_facts(read_raw(file))}
+        except AlenError as error:
+            failures += 1
+            _complain(_located(file, error))
+            found.append({"file": str(file), "error": str(error)})
+            continue
+        found.append(facts)
+        if not as_json:
+            _print_table(str(file), _readable(facts))
+    if as_json:
+        print(json.dumps(found, indent=2))
+    return FAILED if failures else OK
+
+
+@app.command(
+    usage="Usage: alen models [MODEL]...",
+    help_epilogue="Examples:\n\n  alen models\n  alen models runs/first/weights.safetensors",
+)
+def models(names: Annotated[list[str] | None, Parameter(name="MODEL", negative=())] = None, /) -> int:
+    """Show what weights are: size, training, licence, scores.
+
+    Args:
+        names: Names of shipped weights, or weights files; without any, all that ship.
+    """
+    from alen.weights import find_weights, load_weights, shipped_names
+
+    chosen = names or shipped_names()
+    if not chosen:
+        print("No weights ship with this installation. Name a file with --model.")
+    for name in chosen:
+        weights = load_weights(find_weights(name))
+        _print_table(weights.name, _card(weights))
+    return OK
+
+
+@train.command(
+    usage="Usage: alen train camera --photos DIR --out RUN [OPTIONS]",
+    help_epilogue="Examples:\n\n"
+    "  alen train camera --photos photographs/ --out runs/first\n"
+    "  alen train camera --photos photographs/ --out runs/first --resume\n"
+    "  alen train camera --photos photographs/ --out runs/short --steps 2000 --patch 64 --batch 8",
+)
+def camera(
+    *,
+    photos: Path,
+    out: Path,
+    steps: int | None = None,
+    batch: int | None = None,
+    patch: int | None = None,
+    lr: float | None = None,
+    seed: int | None = None,
+    resume: Annotated[bool, _Flag] = False,
+    init: Path | None = None,
+    threads: int | None = None,
+    cache: Path | None = None,
+) -> int:
+    """Train weights for every Bayer camera, from photographs and simulated noise.
+
+    What is not given is as in the recipe of the shipped weights. The run can
+    be interrupted and taken up again with --resume and the same settings.
+
+    Args:
+        photos: Folder of clean photographs: JPEG, PNG, WebP, TIFF or Radiance HDR. A tenth is held out to judge by.
+        out: Folder of the run: weights, checkpoint, logs, pictures of how it goes.
+        steps: Optimizer steps.
+        batch: Patches per step; with it or --patch, all steps are alike instead of patches growing.
+        patch: Side of the patches in packed pixels (half of the mosaic's), a multiple of 16.
+        lr: Peak learning rate.
+        seed: Decides initial weights and all chance.
+        resume: Go on from the checkpoint of the run.
+        init: Weights to start from.
+        threads: CPU threads of the network.
+        cache: Folder for the decoded photographs, to share between runs; by default inside the run.
+    """
+    _require_torch()
+    from alen.training.config import camera as recipe
+    from alen.training.loop import train as run_training
+
+    config = _changed(recipe(), steps=steps, batch=batch, patch=patch, learning_rate=lr, seed=seed)
+    print(f"Training on the photographs in {photos} for {config.steps:,} steps; the run is in {out}")
+    progress = _TrainingProgress(config.steps)
+    try:
+        with progress:
+            weights = run_training(
+                config,
+                photos,
+                out,
+                resume=resume,
+                initial_weights=init,
+                cache=cache,
+                threads=threads,
+                report=progress.report,
+            )
+    except KeyboardInterrupt:
+        _complain(f"interrupted after step {progress.step:,}; go on with the same command and --resume.")
+        return INTERRUPTED
+    print(f"{weights}: the weights. Use them with --model {weights}")
+    return OK
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        arguments: What follows the program's name; None takes what the process was started with.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without "→" or "×" shows "?" instead
+    try:
+        code = app(
+            sys.argv[1:] if arguments is None else arguments,
+            exit_on_error=False,
+            print_error=True,
+            result_action="return_value",
+        )
+    except CycloptsError:  # has been printed
+        return WRONG_USAGE
+    except SettingsError as error:
+        _complain(str(error))
+        return WRONG_USAGE
+    except AlenError as error:
+        _complain(str(error))
+        return FAILED
+    except OSError as error:
+        _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return FAILED
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return INTERRUPTED
+    return code if isinstance(code, int) else OK
+
+
+def _complain(message: str) -> None:
+    """Print an error."""
+    print(f"error: {message}", file=sys.stderr)
+
+
+def _located(file: Path, error: AlenError) -> str:
+    """Return the message of an error with the whole path of the file, of which some tell the name alone."""
+    message = str(error)
+    if message.startswith(str(file)):
+        return message
+    return str(file) + message.removeprefix(file.name) if message.startswith(f"{file.name}:") else f"{file}: {message}"
+
+
+def _line(done: Done) -> str:
+    """Return what became of a file, in one line."""
+    ratio = f"ratio {done.ratio:.3g} ({'estimated' if done.ratio_is_estimated else 'given'})"
+    seconds = ", ".join(f"{part} {value:.2f} s" for part, value in done.seconds.items())
+    sheet = f"; comparison {done.comparison}" if done.comparison is not None else ""
+    return f"{done.source} → {done.target}  {done.size_px[0]} × {done.size_px[1]}, {ratio}, {seconds}{sheet}"
+
+
+def _facts(raw: RawImage) -> dict[str, Any]:
+    """Return what a RAW image says, as plain data."""
+    from alen.levels import estimate_ratio, normalize
+
+    height, width = raw.mosaic.shape
+    normalized = normalize(raw.mosaic, raw.cfa, raw.black_level, raw.white_level)
+    return {
+        "camera": raw.camera,
+        "width_px": width,
+        "height_px": height,
+        "cfa": raw.cfa.name,
+        "black_level_dn": list(raw.black_level),
+        "white_level_dn": raw.white_level,
+        "white_balance": list(raw.white_balance),
+        "cam2rgb": [list(row) for row in raw.cam2rgb],
+        "iso": raw.iso,
+        "exposure_time_s": raw.exposure_time_s,
+        "aperture": raw.aperture,
+        "orientation": raw.orientation,
+        "estimated_ratio": estimate_ratio(normalized, raw.cfa, raw.white_balance),
+        "warnings": list(raw.warnings),
+    }
+
+
+def _readable(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the rows of the table of a RAW image."""
+    width, height = facts["width_px"], facts["height_px"]
+    rows = [
+        ("camera", facts["camera"]),
+        ("size", f"{width} × {height}, {width * height / 1e6:.1f} megapixels"),
+        ("filter array", facts["cfa"]),
+        ("black level R, Gr, Gb, B", ", ".join(f"{value:g}" for value in facts["black_level_dn"])),
+        ("white level", f"{facts['white_level_dn']:g}"),
+        ("white balance R, G, B", ", ".join(f"{value:.3g}" for value in facts["white_balance"])),
+        ("exposure", _exposure(facts["exposure_time_s"], facts["aperture"], facts["iso"])),
+        ("orientation", _ORIENTATIONS[facts["orientation"]]),
+        ("estimated ratio", f"{facts['estimated_ratio']:.3g}"),
+    ]
+    return rows + [("warning", warning) for warning in facts["warnings"]]
+
+
+def _exposure(time_s: float | None, aperture: float | None, iso: float | None) -> str:
+    """Return an exposure as photographers write it."""
+    parts: list[str] = []
+    if time_s is not None:
+        parts.append(f"1/{1 / time_s:.0f} s" if time_s < 0.3 else f"{time_s:g} s")
+    if aperture is not None:
+        parts.append(f"f/{aperture:g}")
+    if iso is not None:
+        parts.append(f"ISO {iso:g}")
+    return ", ".join(parts) or "unknown"
+
+
+def _card(weights: Weights) -> list[tuple[str, str]]:
+    """Return the rows of a model card."""
+    facts = weights.facts
+    rows = [
+        ("digest", weights.digest),
+        ("network", f"{type(weights.config).__name__.removesuffix('Config')}, output {weights.config.target}"),
+        ("parameters", f"{weights.parameters:,}"),
+        ("trained on", facts.data),
+        ("photographs", f"{facts.photographs:,}"),
+        ("steps", f"{facts.steps:,}"),
+        ("licence", facts.licence),
+    ]
+    for ratio, score in facts.scores.items():
+        text = str(score)
+        if isinstance(score, dict):
+            text = f"{score.get('psnr_db', float('nan')):.2f} dB, SSIM {score.get('ssim', float('nan')):.3f}"
+        rows.append((f"score at {ratio.replace('x', '× ')}", text))
+    return rows
+
+
+def _print_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
+    """Print names and values."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), title_justify="left", show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(Text(name), Text(value))  # Text, because file names may hold brackets
+    Console().print(table)
+
+
+def _require_torch() -> None:
+    """Raise TrainingError with what to do if torch is not there."""
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise TrainingError("Training needs torch, which is not installed. Install it with: pip install 'alen[train]'")
+
+
+def _changed(
+    config: TrainingConfig, *, steps: int | None, batch: int | None, patch: int | None, **settings: float | None
+) -> TrainingConfig:
+    """Return a recipe with what the user gave."""
+    from alen.training.config import Stage
+
+    changes: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
+    if steps is not None:
+        changes["steps"] = steps
+    if batch is not None or patch is not None:
+        first = config.stages[0]
+        stage = Stage(
+            share=1.0,
+            patch_size=first.patch_size if patch is None else patch,
+            batch_size=first.batch_size if batch is None else batch,
+        )
+        changes["stages"] = (stage,)
+    return replace(config, **changes)
+
+
+class _Progress:
+    """A bar with the time left, if there are several things to do and somebody watches."""
+
+    def __init__(self, total: int, what: str) -> None:
+        self._bar: Any = None
+        if total > 1 and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("left"))
+            # what is printed must not run into the bar, unless it goes to a file anyway
+            self._bar = Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty())
+            self._task = self._bar.add_task(what, total=total)
+
+    def __enter__(self) -> _Progress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self) -> None:
+        """Count one thing done."""
+        if self._bar is not None:
+            self._bar.advance(self._task)
+
+
+class _TrainingProgress:
+    """How a training goes: a bar for those who watch, else a line now and then."""
+
+    def __init__(self, total: int) -> None:
+        self.step = 0
+        self._total = total
+        self._scores = ""
+        self._seconds = 0.0
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (
+                TextColumn("step"),
+                MofNCompleteColumn(),
+                BarColumn(bar_width=20),
+                TimeRemainingColumn(),
+                TextColumn("left, {task.description}"),
+            )
+            self._bar = Progress(
+                *columns,
+                console=Console(stderr=True),
+                redirect_stdout=sys.stdout.isatty(),
+                speed_estimate_period=300,
+            )
+            self._task = self._bar.add_task("decoding the photographs", total=total)
+
+    def __enter__(self) -> _TrainingProgress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def report(self, report: StepReport) -> None:
+        """Show the state after a step."""
+        self.step = report.step
+        is_first = self._seconds == 0.0
+        self._seconds = report.seconds if is_first else 0.98 * self._seconds + 0.02 * report.seconds
+        if report.validation is not None:
+            self._scores = ", ".join(f"×{ratio:g} {psnr:.2f} dB" for ratio, (psnr, _) in report.validation.items())
+        state = f"loss {report.loss:.4f}, {self._seconds:.2f} s/step, {report.waiting:.0%} waiting for data"
+        if self._scores:
+            state += f", {self._scores}"
+        if self._bar is not None:
+            if is_first:
+                self._bar.reset(self._task, completed=report.step - 1)
+            self._bar.update(self._task, completed=report.step, description=state)
+        elif is_first or report.validation is not None or report.step % _REPORT_EVERY == 0:
+            left = (self._total - report.step) * self._seconds / 60
+            print(f"step {report.step:,} of {self._total:,}: {state}, {left:.0f} min left", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
