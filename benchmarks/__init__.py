@@ -1,0 +1,1 @@
+"""Programs that measure ALEN; each writes what it measured, and on what."""

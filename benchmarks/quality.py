@@ -1,0 +1,516 @@
+"""How good are the pictures: networks against LibRaw and tuned non-local means on held-out photographs.
+
+``python -m benchmarks.quality --photos DIR`` exposes the held-out tenth of the photographs (those that `alen train`
+never trains on) through the calibrated noise of five cameras, at several exposure ratios and in all four Bayer phases,
+and lets every method make linear camera RGB of the same mosaics. It writes one record per image (JSON), a section of
+``docs/results.md`` and a sheet of crops.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import cyclopts
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from alen import __version__
+from alen.cfa import BAYER_PHASES, CFA, pack
+from alen.classical.pipeline import libraw, nonlocal_means_pipeline
+from alen.color import develop, eotf_inverse_srgb, eotf_srgb
+from alen.data.photos import PhotoCache, Scene, find_photos, sample_camera, split, unprocess
+from alen.demosaic import demosaic_malvar
+from alen.engines import MULTIPLE
+from alen.engines.openvino import OpenVinoEngine
+from alen.levels import amplify, normalize
+from alen.metrics import psnr, ssim
+from alen.noise import CAMERAS, QUANTIZATION_VARIANCE_DN2, CameraNoise, add_noise
+from alen.tiling import Padding
+from alen.weights import Weights, find_weights, load_weights, shipped_names
+
+_BEGIN, _END = "<!-- quality: begin -->", "<!-- quality: end -->"
+"""Markers around the section of the results page that this program owns."""
+
+_RGGB: Final = CFA.bayer("RGGB")
+
+EngineName = Literal["openvino", "torch"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """Everything that decides which images are made; two results compare only if their protocols are equal."""
+
+    photographs: str = "every tenth photograph of each kind, sorted by name (alen.data.photos.split)"
+    """Which photographs."""
+    crop_px: int = 512
+    """Side of the central square of each photograph, at most, in pixels of the mosaic."""
+    cameras: tuple[str, ...] = tuple(camera.name for camera in CAMERAS[:5])
+    """Cameras whose calibrated noise is used, each for every photograph."""
+    iso: int = 1600
+    """ISO speed of the noise: typical parameters, no black drift."""
+    ratios: tuple[float, ...] = (1, 8, 32, 100, 250, 300)
+    """Exposure ratios; every method is told the ratio."""
+    phases: tuple[str, ...] = BAYER_PHASES
+    """Bayer phases, taken in turn over photographs and cameras."""
+    seed: int = 0
+    """Seed of color matrices, white balances and noise, with the photograph, the camera and the ratio."""
+    metric: str = (
+        "PSNR and SSIM (Gaussian window 11, sigma 1.5) of camera RGB clipped to [0, 1] and display-encoded with the "
+        "sRGB curve, against the noiseless truth; float, not quantized to 8 bits; mean over images"
+    )
+    """What is measured."""
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """One dark frame as a method gets it."""
+
+    normalized: NDArray[np.float32]
+    """(H, W) mosaic, (DN − black)/(white − black), signed."""
+    cfa: CFA
+    """Its Bayer pattern."""
+    white_balance: tuple[float, float, float]
+    """Gains R, G, B; green = 1."""
+    ratio: float
+    """Exposure ratio."""
+    gain: float
+    """System gain in normalized units per electron; only the classical pipeline uses it."""
+    read_sigma: float
+    """Standard deviation of all noise but the photons', normalized; only the classical pipeline uses it."""
+
+
+Method = Callable[[Exposure], NDArray[np.float32]]
+"""Makes linear camera RGB (H, W, 3) of a dark frame: white-balanced, × ratio."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """The scores of one method on one image."""
+
+    photograph: str
+    camera: str
+    phase: str
+    ratio: float
+    method: str
+    psnr_db: float
+    ssim: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One row of the sheet of crops: 8-bit sRGB squares by caption."""
+
+    ratio: float
+    camera: str
+    crops: Mapping[str, NDArray[np.uint8]]
+
+
+@dataclass
+class _Worker:
+    """What a worker process keeps from task to task."""
+
+    protocol: Protocol
+    cache: PhotoCache
+    methods: Mapping[str, Method]
+    sheets: Mapping[float, tuple[int, int]]
+    """For each ratio shown on the sheet the photograph and camera it shows."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a task returns: records of one photograph through one camera at all ratios."""
+
+    records: list[Record] = field(default_factory=list)
+    sheets: list[Sheet] = field(default_factory=list)
+
+
+def run_libraw(exposure: Exposure) -> NDArray[np.float32]:
+    """LibRaw's processing of the amplified mosaic."""
+    e = exposure
+    return libraw(e.normalized, e.cfa, e.white_balance, e.ratio, gain=e.gain, read_sigma=e.read_sigma)
+
+
+def run_nonlocal_means(exposure: Exposure) -> NDArray[np.float32]:
+    """Variance stabilization, non-local means, demosaicing."""
+    e = exposure
+    return nonlocal_means_pipeline(e.normalized, e.cfa, e.white_balance, e.ratio, gain=e.gain, read_sigma=e.read_sigma)
+
+
+def demosaic_only(exposure: Exposure) -> NDArray[np.float32]:
+    """The amplified mosaic, demosaicked and nothing else: what the methods start from."""
+    padding, planes = _planes(exposure, 2)
+    return padding.crop(demosaic_malvar(planes))
+
+
+def network(weights: Weights, engine: EngineName) -> Method:
+    """Return the method that runs a network on one thread."""
+    infer = OpenVinoEngine(weights, threads=1).run if engine == "openvino" else _torch_inference(weights)
+
+    def run(exposure: Exposure) -> NDArray[np.float32]:
+        padding, planes = _planes(exposure, 2 * MULTIPLE)
+        return padding.crop(infer(planes))
+
+    return run
+
+
+def _torch_inference(weights: Weights) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """Return a function from packed planes to the linear picture that runs in torch, in float32."""
+    import torch
+
+    from alen.config import AlenConfig
+    from alen.models.alen import Alen
+    from alen.models.sid_unet import SidUnet
+
+    torch.set_num_threads(1)
+    model = Alen(weights.config) if isinstance(weights.config, AlenConfig) else SidUnet(weights.config)
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.arrays.items()})
+    model.eval()
+
+    def infer(planes: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            picture = model(torch.from_numpy(planes)[None])[0].permute(1, 2, 0)
+        return eotf_srgb(np.ascontiguousarray(picture.numpy()))
+
+    return infer
+
+
+def _planes(exposure: Exposure, multiple: int) -> tuple[Padding, NDArray[np.float32]]:
+    amplified = amplify(exposure.normalized, exposure.cfa, exposure.white_balance, exposure.ratio)
+    height, width = amplified.shape
+    padding = Padding.to_rggb(height, width, exposure.cfa, multiple)
+    return padding, pack(padding.pad(amplified), _RGGB)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One photograph through one camera
+# ---------------------------------------------------------------------------------------------------------------------
+
+_worker: _Worker | None = None
+"""What this process has prepared; set once by `_start_worker`."""
+
+
+def _start_worker(
+    protocol: Protocol,
+    photos: Sequence[Path],
+    cache_folder: Path,
+    weights: Sequence[str],
+    engine: EngineName,
+    sheets: Mapping[float, tuple[int, int]],
+) -> None:
+    """Prepare a process: photographs and methods."""
+    global _worker
+    methods: dict[str, Method] = {"LibRaw": run_libraw, "Non-local means": run_nonlocal_means}
+    for name in weights:
+        loaded = load_weights(find_weights(name))
+        methods[loaded.name] = network(loaded, engine)
+    _worker = _Worker(protocol, PhotoCache(photos, cache_folder), methods, sheets)
+
+
+def _run_task(photo: int, camera: int) -> Result:
+    """Score every method at every ratio on one photograph through one camera."""
+    assert _worker is not None, "the pool starts its processes with _start_worker"
+    protocol = _worker.protocol
+    scene = central_scene(_worker.cache, photo, protocol)
+    cfa = CFA.bayer(protocol.phases[(photo + camera) % len(protocol.phases)])
+    model = next(c for c in CAMERAS if c.name == protocol.cameras[camera])
+    result = Result()
+    for ratio in protocol.ratios:
+        rng = np.random.default_rng((protocol.seed, photo, camera, round(ratio)))
+        exposure, truth = expose(scene, ratio, cfa, model, protocol.iso, rng)
+        reference = _encoded(truth)
+        pictures: dict[str, NDArray[np.float32]] = {}
+        for name, method in _worker.methods.items():
+            start = time.perf_counter()
+            pictures[name] = method(exposure)
+            seconds = time.perf_counter() - start
+            picture = _encoded(pictures[name])
+            record = Record(
+                photograph=_worker.cache.photos[photo].name,
+                camera=model.name,
+                phase=cfa.name,
+                ratio=ratio,
+                method=name,
+                psnr_db=round(psnr(picture, reference, data_range=1.0), 4),
+                ssim=round(ssim(picture, reference, data_range=1.0), 5),
+                seconds=round(seconds, 4),
+            )
+            result.records.append(record)
+        if _worker.sheets.get(ratio) == (photo, camera):
+            shown = {"input, amplified": demosaic_only(exposure), **pictures, "truth": truth}
+            crops = {name: _crop(picture, scene.cam2rgb) for name, picture in shown.items()}
+            result.sheets.append(Sheet(ratio, model.name, crops))
+    return result
+
+
+def central_scene(cache: PhotoCache, index: int, protocol: Protocol) -> Scene:
+    """Return the middle of a photograph as a scene, with a camera drawn for it."""
+    whole = cache.whole(index)
+    height, width = (min(protocol.crop_px, side // 2 * 2) for side in whole.shape[:2])
+    top, left = (whole.shape[0] - height) // 2, (whole.shape[1] - width) // 2
+    middle = whole[top : top + height, left : left + width]
+    return unprocess(middle, *sample_camera(np.random.default_rng((protocol.seed, index))))
+
+
+def expose(
+    scene: Scene, ratio: float, cfa: CFA, camera: CameraNoise, iso: float, rng: np.random.Generator
+) -> tuple[Exposure, NDArray[np.float32]]:
+    """Take a dark frame of a scene; returns it and its truth, linear camera RGB (H, W, 3)."""
+    clean, truth = scene.expose(ratio, cfa)
+    noise = camera.typical(iso)
+    black = noise.black_level_dn
+    span = noise.white_level_dn - black
+    normalized = normalize(add_noise(clean, cfa, noise, rng), cfa, (black, black, black, black), noise.white_level_dn)
+    read_dn = math.sqrt(noise.read_sigma_dn**2 + noise.row_sigma_dn**2 + QUANTIZATION_VARIANCE_DN2)
+    return Exposure(normalized, cfa, scene.white_balance, ratio, noise.gain / span, read_dn / span), truth
+
+
+def _encoded(camera_rgb: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what is measured: clipped to [0, 1] and display-encoded."""
+    return eotf_inverse_srgb(np.clip(camera_rgb, 0, 1))
+
+
+def _crop(camera_rgb: NDArray[np.float32], cam2rgb: NDArray[np.float64], side: int = 192) -> NDArray[np.uint8]:
+    """Return the developed middle of a picture, side × side pixels at 100 %, 8-bit sRGB."""
+    top, left = ((n - side) // 2 for n in camera_rgb.shape[:2])
+    middle = np.ascontiguousarray(camera_rgb[top : top + side, left : left + side])
+    # a clip level of 1 shows every method what the measure sees: nothing above display white
+    return np.rint(develop(np.clip(middle, 0, 1), cam2rgb, clip_level=1.0) * 255).astype(np.uint8)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# All of them, and the report
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def run(
+    protocol: Protocol,
+    photos: Sequence[Path],
+    weights: Sequence[str],
+    *,
+    engine: EngineName = "openvino",
+    workers: int,
+    console: Console,
+) -> tuple[list[Record], list[Sheet]]:
+    """Score LibRaw, non-local means and the networks; returns records and sheet rows in a fixed order."""
+    tasks = [(photo, camera) for photo in range(len(photos)) for camera in range(len(protocol.cameras))]
+    shown = [ratio for ratio in protocol.ratios if ratio > 1][-5:]
+    sheets = {ratio: tasks[(i * len(tasks)) // len(shown)] for i, ratio in enumerate(shown)}
+    results: dict[tuple[int, int], Result] = {}
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with tempfile.TemporaryDirectory() as folder, Progress(*columns, console=console) as progress:
+        bar = progress.add_task("photographs × cameras", total=len(tasks))
+        PhotoCache(photos, Path(folder))  # decode once, before the processes share the files
+        prepared = (protocol, photos, Path(folder), weights, engine, sheets)
+        # spawned, not forked: LibRaw's threads do not survive a fork
+        with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, prepared) as pool:
+            futures = {pool.submit(_run_task, *task): task for task in tasks}
+            for future in as_completed(futures):
+                results[futures[future]] = future.result()
+                progress.advance(bar)
+    records = [record for task in tasks for record in results[task].records]
+    rows = sorted((row for task in tasks for row in results[task].sheets), key=lambda row: row.ratio)
+    return records, rows
+
+
+def summarize(records: Iterable[Record]) -> dict[str, dict[float, dict[str, float]]]:
+    """Return the mean scores by method and ratio: {"psnr_db", "ssim", "seconds", "images"}."""
+    groups: dict[str, dict[float, list[Record]]] = {}
+    for record in records:
+        groups.setdefault(record.method, {}).setdefault(record.ratio, []).append(record)
+    return {
+        method: {
+            ratio: {
+                "psnr_db": float(np.mean([r.psnr_db for r in group])),
+                "ssim": float(np.mean([r.ssim for r in group])),
+                "seconds": float(np.median([r.seconds for r in group])),
+                "images": len(group),
+            }
+            for ratio, group in by_ratio.items()
+        }
+        for method, by_ratio in groups.items()
+    }
+
+
+def provenance() -> dict[str, Any]:
+    """Return what a score depends on outside the protocol: commit, versions, hardware."""
+    root = Path(__file__).resolve().parents[1]
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else "unknown"
+
+    names = ("numpy", "rawpy", "openvino", "imagecodecs", "pillow")
+    return {
+        "commit": git("rev-parse", "HEAD"),
+        "uncommitted_changes": bool(git("status", "--porcelain", "--", "src", "benchmarks")),
+        "versions": {"alen": __version__, "python": platform.python_version()}
+        | {name: metadata.version(name) for name in names},
+        "hardware": {"processor": _processor(), "cores": os.cpu_count(), "machine": platform.machine()},
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
+
+
+def write_json(path: Path, document: Mapping[str, Any], records: Sequence[Record]) -> None:
+    """Write the document and, one a line, the records."""
+    head = json.dumps(document, indent=1, ensure_ascii=False).removesuffix("\n}")
+    lines = ",\n  ".join(json.dumps(asdict(record), ensure_ascii=False) for record in records)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'{head},\n "records": [\n  {lines}\n ]\n}}\n', encoding="utf-8")
+
+
+def markdown(protocol: Protocol, records: Sequence[Record], about: Mapping[str, Any], image: str | None) -> str:
+    """Return the section of the results page."""
+    summary = summarize(records)
+    images = len({(r.photograph, r.camera) for r in records})
+    photographs = len({r.photograph for r in records})
+    lines = [
+        "## Quality on held-out photographs",
+        "",
+        f"PSNR in dB / SSIM, higher is better; {images} images per ratio: {photographs} photographs, "
+        f"{len(protocol.cameras)} cameras ({', '.join(protocol.cameras)}) at ISO {protocol.iso}, all Bayer phases.",
+        "",
+        "| | " + " | ".join(f"×{ratio:g}" for ratio in protocol.ratios) + " |",
+        "|---|" + "---|" * len(protocol.ratios),
+    ]
+    for method, by_ratio in summary.items():
+        cells = (f"{by_ratio[r]['psnr_db']:.2f} / {by_ratio[r]['ssim']:.3f}" for r in protocol.ratios)
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    lines += ["", f"Measured: {protocol.metric}. The exposure ratio is given to every method."]
+    lines += [
+        "",
+        "- **LibRaw**: its own processing of the amplified mosaic, with the demosaicing, FBDD noise reduction and "
+        "median passes that suit the noise best. Its wavelet threshold is left out: it ends the process with a memory "
+        "error in rawpy 0.28.0 (LibRaw 0.22.2).",
+        "- **Non-local means**: generalized Anscombe transform with the camera's true gain and read noise, non-local "
+        "means tuned for each noise level on training photographs, exact unbiased inverse, LibRaw's demosaicing.",
+        "",
+        f"Commit {about['commit'][:12]}, {about['hardware']['processor']}, {about['hardware']['cores']} cores; "
+        "every image is a record in `benchmarks/results/quality.json`.",
+    ]
+    if image is not None:
+        lines += ["", f"![Crops at 100 %: input, methods and truth by ratio]({image})"]
+    return "\n".join(lines) + "\n"
+
+
+def write_section(page: Path, section: str) -> None:
+    """Replace this program's section of the results page; the rest of the page stays as it is."""
+    text = page.read_text(encoding="utf-8") if page.is_file() else f"# Results\n\n{_BEGIN}\n{_END}\n"
+    before, begin, rest = text.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin:
+        before, after = text.rstrip() + "\n\n", "\n"
+    elif not end:
+        raise SystemExit(f"{page}: {_BEGIN} has no {_END}.")
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(f"{before}{_BEGIN}\n{section}{_END}{after}", encoding="utf-8")
+
+
+def write_sheet(path: Path, rows: Sequence[Sheet]) -> None:
+    """Write the crops as one JPEG: a row per ratio, a column per method, captions above."""
+    names = list(rows[0].crops)
+    side = next(iter(rows[0].crops.values())).shape[0]
+    gap, caption = 4, 18
+    sheet = Image.new("RGB", (len(names) * (side + gap) + gap, len(rows) * (side + caption) + caption), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for column, name in enumerate(names):
+        draw.text((gap + column * (side + gap), 2), name, "black", font)
+    for index, row in enumerate(rows):
+        top = caption + index * (side + caption)
+        for column, name in enumerate(names):
+            sheet.paste(Image.fromarray(row.crops[name]), (gap + column * (side + gap), top))
+        draw.text((gap, top + side + 1), f"×{row.ratio:g}, {row.camera}", "black", font)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path, quality=86, optimize=True, subsampling=0)
+
+
+app = cyclopts.App(help=__doc__)
+
+
+@app.default
+def main(
+    *,
+    photos: Path,
+    weights: Annotated[tuple[str, ...], cyclopts.Parameter(negative="")] = (),
+    out: Path = Path("benchmarks/results/quality.json"),
+    page: Path = Path("docs/results.md"),
+    crop: int = 512,
+    quick: bool = False,
+    engine: EngineName = "openvino",
+    workers: int | None = None,
+) -> None:
+    """Score LibRaw, non-local means and networks on held-out photographs.
+
+    Args:
+        photos: Folder of clean photographs, the one that was trained on; its held-out tenth is used.
+        weights: Networks: names of shipped weights or weights files. All that ship, if none are named.
+        out: Where the records go (JSON).
+        page: Page whose section is replaced; the sheet of crops goes to images/quality.jpg beside it.
+        crop: Side of the central square of each photograph, at most.
+        quick: Four photographs, two cameras and squares of 256 pixels, and no page: to see whether all works.
+        engine: What runs the networks.
+        workers: Processes; one per core if not given.
+    """
+    console = Console()
+    held_out = split(find_photos(photos))[1]
+    protocol = Protocol(crop_px=crop)
+    if quick:
+        protocol = Protocol(crop_px=min(crop, 256), cameras=protocol.cameras[:2])
+        held_out = [*held_out[:3], held_out[-1]]
+    names = weights or shipped_names()
+    count = workers or len(os.sched_getaffinity(0))
+    start = time.perf_counter()
+    records, rows = run(protocol, held_out, names, engine=engine, workers=count, console=console)
+    about = provenance() | {"command": sys.argv[1:], "seconds": round(time.perf_counter() - start, 1), "workers": count}
+    loaded = [load_weights(find_weights(name)) for name in names]
+    networks = {w.name: {"sha256": w.digest, "parameters": w.parameters, "steps": w.facts.steps} for w in loaded}
+    document = {
+        "benchmark": "quality",
+        **about,
+        "protocol": asdict(protocol),
+        "networks": networks,
+        "summary": summarize(records),
+    }
+    write_json(out, document, records)
+    section = markdown(protocol, records, about, None if quick else "images/quality.jpg")
+    if not quick:
+        write_sheet(page.parent / "images" / "quality.jpg", rows)
+        write_section(page, section)
+    console.print(section, markup=False, soft_wrap=True)
+    console.print(f"{len(records)} records: {out}", markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    app()
