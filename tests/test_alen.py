@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from alen.color import eotf_inverse_srgb
-from alen.config import AlenConfig
+from alen.config import PYRAMID, AlenConfig
 from alen.demosaic import demosaic_malvar
-from alen.models.alen import Alen
+from alen.models.alen import Alen, pyramid
 
 _ABLATIONS = {
     "backbone": AlenConfig(downsample="max", channel_attention=False, spatial_attention=False),
@@ -133,6 +133,40 @@ def test_weights_are_per_pixel() -> None:
     assert shown[:, :, 0::2, 1::2].all()
     assert not shown[:, :, 1::2].any()
     assert not shown[:, :, :, 0::2].any()
+
+
+@pytest.mark.parametrize("level", [1, 2, 3])
+@pytest.mark.parametrize("size", [(7, 11), (40, 56), (136, 200)])
+def test_pyramid_averages_squares(level: int, size: tuple[int, int]) -> None:
+    """The middle of each full square is its mean, up to the bilinear blend with its neighbors; written out in numpy."""
+    planes, side = _planes(1, *size), PYRAMID[level - 1]
+    average = pyramid(planes)[level - 1][0].numpy()
+    assert average.shape == (3, *size)
+    rgb = np.stack([planes[0, 0], (planes[0, 1] + planes[0, 2]) / 2, planes[0, 3]])
+    rows, columns = (-(-n // side) for n in size)
+    squares = np.empty((3, rows, columns))
+    for y, x in np.ndindex(rows, columns):
+        squares[:, y, x] = rgb[:, y * side : (y + 1) * side, x * side : (x + 1) * side].mean(axis=(1, 2))
+    for y, x in ((0, 0), (size[0] - 1, size[1] - 1), (size[0] // 2, size[1] // 3)):
+        at = [np.clip((n + 0.5) / side - 0.5, 0, count - 1) for n, count in ((y, rows), (x, columns))]
+        low = [int(a) for a in at]
+        high = [min(a + 1, count - 1) for a, count in zip(low, (rows, columns), strict=True)]
+        fy, fx = at[0] - low[0], at[1] - low[1]
+        top = squares[:, low[0], low[1]] * (1 - fx) + squares[:, low[0], high[1]] * fx
+        bottom = squares[:, high[0], low[1]] * (1 - fx) + squares[:, high[0], high[1]] * fx
+        np.testing.assert_allclose(average[:, y, x], top * (1 - fy) + bottom * fy, atol=1e-5)
+
+
+def test_pyramid_base_shows_what_it_is_told() -> None:
+    network, planes = Alen(AlenConfig(base="pyramid")), _planes(1, 40, 56)
+    head = _head(0.0, 0.0, 40, 56)
+    head[:, 12] = 60.0
+    picture = network.compose(head, planes)[0].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(picture, eotf_inverse_srgb(demosaic_malvar(planes[0].numpy())), atol=2e-6)
+    head[:, 14] = 120.0
+    picture = network.compose(head, planes)
+    average = pyramid(planes)[1].repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    np.testing.assert_allclose(picture.numpy(), eotf_inverse_srgb(average.numpy()), atol=2e-6)
 
 
 def test_without_a_base_the_head_is_the_picture() -> None:

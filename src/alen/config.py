@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from alen.errors import SettingsError
+
+PYRAMID: Final = (4, 16, 64)
+"""Sides of the averages of the "pyramid" base, in packed pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +30,10 @@ class AlenConfig:
     gate_scale: float = 1.0
     """Upper bound of the channel gates. 1 is the published sigmoid, 2 starts as the identity."""
     key_grid: int | None = None
-    """Side of the grid of keys and values; None pools them 4 × 4, as published, so their number grows with the frame."""
-    base: Literal["none", "demosaic"] = "none"
-    """What the painted picture is added to: nothing, or the demosaicked input times a weight predicted per pixel."""
+    """Side of the grid of keys and values; None pools them 4 × 4, as published: their number grows with the frame."""
+    base: Literal["none", "demosaic", "pyramid"] = "none"
+    """What the painted picture is added to: nothing; the demosaicked input times a weight predicted per pixel; or a
+    mixture of the demosaicked input and its averages over squares of `PYRAMID` packed pixels, predicted per cell."""
 
     def __post_init__(self) -> None:
         """Raise SettingsError on values no network can be built from."""
@@ -45,11 +49,11 @@ class AlenConfig:
     @classmethod
     def shipped(cls) -> Self:
         """Return the form whose weights ship with the package."""
-        return cls(target="camera", brightness=(0.25, 1.0, 4.0, 16.0), gate_scale=2.0, key_grid=16, base="demosaic")
+        return cls(target="camera", brightness=(0.25, 1.0, 4.0, 16.0), gate_scale=2.0, key_grid=16, base="pyramid")
 
     @property
     def head_channels(self) -> int:
-        """Channels of the head: 12 for the picture, and 4 more for the weight of the base."""
+        """Channels of the head: 12 for the picture, and 4 more for the weights of the base."""
         return 12 if self.base == "none" else 16
 
 

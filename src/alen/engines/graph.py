@@ -15,7 +15,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from alen.config import AlenConfig
+from alen.config import PYRAMID, AlenConfig
 from alen.demosaic import malvar_kernels
 
 _SLOPE = np.float32(0.2)
@@ -39,16 +39,53 @@ def trunk(config: AlenConfig, arrays: Arrays, height: int, width: int) -> Any:
     return ov.Model([ops.result(build.conv(x, "head"), name="head")], [planes], "alen_trunk")
 
 
+def averages(height: int, width: int) -> Any:
+    """Return the ov.Model from planes (1, 4, h, w) to the averages of the "pyramid" base, (1, 9, h, w).
+
+    Three channels for each of `PYRAMID`: see `alen.models.alen.pyramid`.
+    """
+    planes = ops.parameter([1, 4, height, width], np.float32, name="planes")
+    mix = np.array([[1, 0, 0, 0], [0, 0.5, 0.5, 0], [0, 0, 0, 1]], dtype=np.float32)[:, :, None, None]
+    rgb = ops.convolution(planes, ops.constant(mix), [1, 1], [0, 0], [0, 0], [1, 1])  # (1, 3, h, w)
+    levels = []
+    for side in PYRAMID:
+        coarse = _average(rgb, side)
+        size = [side * n for n in _shape(coarse)[2:]]
+        fine = ops.interpolate(
+            coarse,
+            np.array(size),
+            "linear_onnx",
+            "sizes",
+            axes=np.array([2, 3]),
+            coordinate_transformation_mode="half_pixel",
+        )
+        levels.append(ops.slice(fine, [0, 0], [height, width], [1, 1], [2, 3]))
+    return ov.Model([ops.result(ops.concat(levels, 1), name="averages")], [planes], "alen_averages")
+
+
 def composition(config: AlenConfig) -> Any:
     """Return the ov.Model that makes the picture of some rows.
 
-    Inputs: "head" (1, 12 or 16, h, w) and "planes" (1, 4, h + 2, w + 2), the same rows with one packed pixel more on
-    each side. Output: (2h, 2w, 3) linear.
+    Inputs: "head" (1, 12 or 16, h, w); with a base "planes" (1, 4, h + 2, w + 2), the same rows with one packed pixel
+    more on each side; with the "pyramid" base "averages" (1, 9, h, w) of these rows. Output: (2h, 2w, 3) linear.
     """
     head = ops.parameter([1, config.head_channels, -1, -1], np.float32, name="head")
     planes = ops.parameter([1, 4, -1, -1], np.float32, name="planes")
     if config.base == "none":
         encoded, parameters = ops.depth_to_space(head, "depth_first", 2), [head]
+    elif config.base == "pyramid":
+        levels = ops.parameter([1, 3 * len(PYRAMID), -1, -1], np.float32, name="averages")
+        painted, weight = ops.variadic_split(head, 1, [12, 4]).outputs()
+        detail = ops.convolution(planes, ops.constant(malvar_kernels()), [1, 1], [0, 0], [0, 0], [1, 1])
+        shares = ops.split(ops.softmax(weight, 1), 1, 1 + len(PYRAMID)).outputs()
+        fourfold = ops.constant(np.kron(np.eye(3), np.ones((4, 1))).astype(np.float32)[:, :, None, None])
+        mixed = ops.multiply(ops.split(levels, 1, len(PYRAMID)).outputs()[0], shares[1])
+        for average, share in zip(ops.split(levels, 1, len(PYRAMID)).outputs()[1:], shares[2:], strict=True):
+            mixed = ops.add(mixed, ops.multiply(average, share))  # (1, 3, h, w)
+        spread = ops.convolution(mixed, fourfold, [1, 1], [0, 0], [0, 0], [1, 1])  # each color to its 4 pixels
+        base = ops.add(ops.multiply(detail, shares[0]), spread)  # (1, 12, h, w)
+        encoded = ops.depth_to_space(ops.add(painted, _encode(base)), "depth_first", 2)
+        parameters = [head, planes, levels]
     else:
         painted, weight = ops.variadic_split(head, 1, [12, 4]).outputs()
         base = ops.convolution(planes, ops.constant(malvar_kernels()), [1, 1], [0, 0], [0, 0], [1, 1])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from alen.config import AlenConfig
 from alen.engines import Precision
-from alen.engines.graph import composition, trunk
+from alen.engines.graph import averages, composition, trunk
 from alen.errors import DeviceError, WeightsError
 from alen.weights import Weights
 
@@ -60,6 +60,7 @@ class OpenVinoEngine:
         self._threads = threads
         self._compiled_for: tuple[int, int] | None = None
         self._trunk: Any = None
+        self._averages: Any = None
         self._composition = self._compile(composition(self._config), "float32")
 
     @property
@@ -71,7 +72,9 @@ class OpenVinoEngine:
         """Return the linear picture (2h, 2w, 3) of packed planes (4, h, w); see `alen.engines.Engine.run`."""
         _, height, width = planes.shape
         if self._compiled_for != (height, width):
-            self._trunk = None  # frees the old one before the new one is made
+            self._trunk = self._averages = None  # frees the old ones before the new ones are made
+            if self._config.base == "pyramid":
+                self._averages = self._compile(averages(height, width), "float32")
             self._trunk = self._compile(trunk(self._config, self._weights.arrays, height, width), self.precision)
             self._compiled_for = (height, width)
         request = self._trunk.create_infer_request()
@@ -83,9 +86,15 @@ class OpenVinoEngine:
                 "too small; close other programs."
             ) from error
         head = request.get_output_tensor(0).data  # (1, C, h, w)
+        self._trunk.release_memory()  # of the layers, which is most of it; the output has its own
 
         picture = np.empty((2 * height, 2 * width, 3), dtype=np.float32)
         padded = np.pad(planes, ((0, 0), (1, 1), (1, 1)), mode="edge")[None]
+        levels = None
+        if self._averages is not None:
+            averager = self._averages.create_infer_request()
+            averager.infer({"planes": planes[None]}, share_inputs=True, share_outputs=True)
+            levels = averager.get_output_tensor(0).data  # (1, 9, h, w)
         composer = self._composition.create_infer_request()
         has_base = self._config.base != "none"
         for top in range(0, height, _STRIPE):
@@ -93,6 +102,8 @@ class OpenVinoEngine:
             inputs = {"head": np.ascontiguousarray(head[:, :, top:bottom])}
             if has_base:
                 inputs["planes"] = np.ascontiguousarray(padded[:, :, top : bottom + 2])
+            if levels is not None:
+                inputs["averages"] = np.ascontiguousarray(levels[:, :, top:bottom])
             composer.infer(inputs, share_inputs=True, share_outputs=True)
             picture[2 * top : 2 * bottom] = composer.get_output_tensor(0).data
         return picture

@@ -2,19 +2,17 @@
 
 "Attention-based network for low-light image enhancement", C. Zhang et al., ICME 2020, https://arxiv.org/abs/2005.09829,
 as its figures draw it (the authors' released code swaps the inverted shuffle for max-pooling). What we add, each off by
-default and on in `AlenConfig.shipped`: gates that start as the identity, keys on a fixed grid, and a demosaicked base
-that the network weighs pixel by pixel against what it paints itself.
+default and on in `AlenConfig.shipped`: gates that start as the identity, keys on a fixed grid, and a base under what
+the network paints, mixed cell by cell from the demosaicked input and its averages.
 """
 
 from __future__ import annotations
-
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alen.config import AlenConfig
+from alen.config import PYRAMID, AlenConfig
 from alen.demosaic import malvar_kernels
 from alen.models.layers import (
     SLOPE,
@@ -26,8 +24,6 @@ from alen.models.layers import (
 )
 
 __all__ = ["Alen", "AlenConfig"]
-
-Base = Literal["none", "demosaic"]
 
 
 class Alen(nn.Module):
@@ -129,9 +125,35 @@ class Alen(nn.Module):
             if self.config.base == "none":
                 return F.pixel_shuffle(head, 2)
             painted, weight = head[:, :12], head[:, 12:]
-            base = F.conv2d(F.pad(planes, (1, 1, 1, 1), mode="replicate"), self.demosaic)
-            base = F.pixel_shuffle(eotf_inverse_srgb(base), 2)
-            return F.pixel_shuffle(painted, 2) + torch.sigmoid(F.pixel_shuffle(weight, 2)) * base
+            detail = F.conv2d(F.pad(planes, (1, 1, 1, 1), mode="replicate"), self.demosaic)  # (N, 12, h, w)
+            if self.config.base == "demosaic":
+                base = F.pixel_shuffle(eotf_inverse_srgb(detail), 2)
+                return F.pixel_shuffle(painted, 2) + torch.sigmoid(F.pixel_shuffle(weight, 2)) * base
+            shares = torch.softmax(weight, dim=1)  # (N, 4, h, w): of the detail and of each average
+            base = shares[:, :1] * detail
+            for level, average in enumerate(pyramid(planes), start=1):
+                base = base + shares[:, level : level + 1] * average.repeat_interleave(4, dim=1)
+            return F.pixel_shuffle(painted + eotf_inverse_srgb(base), 2)
+
+
+def pyramid(planes: Tensor) -> list[Tensor]:
+    """Return the averages of packed planes over squares of `PYRAMID` pixels, continued bilinearly.
+
+    Args:
+        planes: (N, 4, h, w) float32, planes R, Gr, Gb, B.
+
+    Returns:
+        For each side (N, 3, h, w) float32: R, the mean of Gr and Gb, and B. A square that reaches over the edge
+        averages what it has. Averages of linear values keep the color at any noise.
+    """
+    height, width = planes.shape[2:]
+    rgb = torch.stack([planes[:, 0], 0.5 * (planes[:, 1] + planes[:, 2]), planes[:, 3]], dim=1)
+    averages = []
+    for side in PYRAMID:
+        coarse = F.avg_pool2d(rgb, side, ceil_mode=True)
+        fine = F.interpolate(coarse, scale_factor=side, mode="bilinear", align_corners=False)
+        averages.append(fine[:, :, :height, :width])
+    return averages
 
 
 def _zero_bias(layer: nn.Conv2d | nn.ConvTranspose2d) -> None:
