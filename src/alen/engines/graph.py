@@ -15,7 +15,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from alen.config import PYRAMID, AlenConfig
+from alen.config import PYRAMID, PYRAMID_CEILING, AlenConfig
 from alen.demosaic import malvar_kernels
 
 _SLOPE = np.float32(0.2)
@@ -46,7 +46,8 @@ def averages(height: int, width: int) -> Any:
     """
     planes = ops.parameter([1, 4, height, width], np.float32, name="planes")
     mix = np.array([[1, 0, 0, 0], [0, 0.5, 0.5, 0], [0, 0, 0, 1]], dtype=np.float32)[:, :, None, None]
-    rgb = ops.convolution(planes, ops.constant(mix), [1, 1], [0, 0], [0, 0], [1, 1])  # (1, 3, h, w)
+    clipped = ops.minimum(planes, _constant(PYRAMID_CEILING))
+    rgb = ops.convolution(clipped, ops.constant(mix), [1, 1], [0, 0], [0, 0], [1, 1])  # (1, 3, h, w)
     levels = []
     for side in PYRAMID:
         coarse = _average(rgb, side)

@@ -115,6 +115,7 @@ class OpenVinoEngine:
         }
         if self._device == "CPU":
             settings[props.inference_num_threads] = self._threads or _cores()
+            settings[hints.enable_cpu_pinning] = False  # a core that something else keeps busy would hold up all
         return self._core.compile_model(model, self._device, settings)
 
 

@@ -1,0 +1,165 @@
+"""The OpenVINO engine against the network in torch: every configuration, many sizes, both precisions."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from alen.color import eotf_inverse_srgb
+from alen.config import AlenConfig, SidUnetConfig
+from alen.engines.openvino import OpenVinoEngine
+from alen.errors import DeviceError, WeightsError
+from alen.metrics import psnr
+from alen.models.alen import Alen
+from alen.models.sid_unet import SidUnet
+from alen.weights import TrainingFacts, Weights, find_weights, load_weights, shipped_names
+
+_CONFIGS = {
+    "shipped": AlenConfig.shipped(),
+    "paper": AlenConfig(),
+    "demosaicked base": dataclasses.replace(AlenConfig.shipped(), widths=(8, 16, 32, 64), base="demosaic"),
+    "max": AlenConfig(widths=(8, 16, 32, 64), downsample="max"),
+    "strided": AlenConfig(widths=(8, 16, 32, 64), downsample="strided"),
+    "no attention": AlenConfig(widths=(8, 16, 32, 64), channel_attention=False, spatial_attention=False),
+}
+_SIZES = [(8, 8), (40, 56), (72, 104)]  # keys that fill, overlap and repeat in the cells they are averaged over
+
+needs_bfloat16 = pytest.mark.skipif(
+    "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
+    reason="this processor does not compute in bfloat16",
+)
+
+
+def _network(config: AlenConfig) -> Alen:
+    """Return a network in which every parameter has a say: what starts at zero is drawn, too."""
+    torch.manual_seed(0)
+    network = Alen(config)
+    with torch.no_grad():
+        for p in network.parameters():
+            if not p.any():
+                p.normal_(std=0.2 / max(p.shape[-1], 1) ** 0.5)
+    return network.eval()
+
+
+def _weights(network: Alen) -> Weights:
+    arrays = {name: value.numpy() for name, value in network.state_dict().items()}
+    return Weights("test", "0" * 12, network.config, arrays, TrainingFacts(steps=0, photographs=0))
+
+
+def _planes(height: int, width: int) -> NDArray[np.float32]:
+    """Return signed, noisy planes with a lamp far above white."""
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    scene = 0.3 + 0.3 * np.sin(x / 9) * np.cos(y / 7) + rng.normal(0, 0.2, (4, height, width))
+    scene[:, height // 2, width // 3] = 40
+    return scene.astype(np.float32)
+
+
+def _in_torch(network: Alen, planes: NDArray[np.float32]) -> NDArray[np.float32]:
+    with torch.inference_mode():
+        picture = network(torch.from_numpy(planes)[None])[0].permute(1, 2, 0)
+    return np.ascontiguousarray(picture.numpy())
+
+
+def _difference_db(engine: OpenVinoEngine, network: Alen, planes: NDArray[np.float32]) -> float:
+    """Return the PSNR between both, display-encoded, in the range that is shown."""
+    picture = engine.run(planes)
+    assert picture.shape == (2 * planes.shape[1], 2 * planes.shape[2], 3)
+    assert picture.dtype == np.float32
+    clipped = np.clip(eotf_inverse_srgb(picture), 0, 1), np.clip(_in_torch(network, planes), 0, 1)
+    return psnr(*clipped, data_range=1.0)
+
+
+@pytest.mark.parametrize("config", _CONFIGS.values(), ids=_CONFIGS.keys())
+def test_float32_agrees_with_torch(config: AlenConfig) -> None:
+    network = _network(config)
+    engine = OpenVinoEngine(_weights(network), precision="float32", threads=1)
+    for size in _SIZES:
+        assert _difference_db(engine, network, _planes(*size)) >= 100, size
+
+
+@needs_bfloat16
+@pytest.mark.parametrize("config", _CONFIGS.values(), ids=_CONFIGS.keys())
+def test_bfloat16_agrees_with_torch(config: AlenConfig) -> None:
+    network = _network(config)
+    engine = OpenVinoEngine(_weights(network), precision="bfloat16", threads=1)
+    for size in _SIZES:
+        assert _difference_db(engine, network, _planes(*size)) >= 50, size
+
+
+@needs_bfloat16
+@pytest.mark.skipif("alen" not in shipped_names(), reason="the weights are not part of this checkout")
+@pytest.mark.parametrize("level", [0.02, 0.2])
+def test_shipped_weights_agree_with_torch(level: float) -> None:
+    weights = load_weights(find_weights("alen"))
+    assert isinstance(weights.config, AlenConfig)
+    network = Alen(weights.config)
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.arrays.items()})
+    rng = np.random.default_rng(2)
+    planes = _planes(72, 104) + rng.normal(0, level, (4, 72, 104)).astype(np.float32)
+    for precision, least in (("float32", 100), ("bfloat16", 50)):
+        engine = OpenVinoEngine(weights, precision=precision, threads=1)  # type: ignore[arg-type]
+        assert _difference_db(engine, network, planes) >= least, precision
+
+
+def test_highlights_are_not_rounded() -> None:
+    """Linear values far above white are as torch has them: not clipped, not limited to the display's range."""
+    network = _network(_CONFIGS["demosaicked base"])
+    picture = OpenVinoEngine(_weights(network), precision="float32", threads=1).run(30 + _planes(40, 56))
+    expected = _in_torch(network, 30 + _planes(40, 56))
+    np.testing.assert_allclose(eotf_inverse_srgb(picture), expected, rtol=1e-4)
+    assert picture.max() > 10
+
+
+def test_the_same_frame_gives_the_same_picture() -> None:
+    """Also after another size was in between."""
+    engine = OpenVinoEngine(_weights(_network(_CONFIGS["demosaicked base"])), precision="float32", threads=1)
+    first = engine.run(_planes(40, 56))
+    engine.run(_planes(72, 104))
+    np.testing.assert_array_equal(engine.run(_planes(40, 56)), first)
+
+
+def test_long_frames_are_composed_in_stripes() -> None:
+    """Stripes meet without a seam: 300 packed rows are more than two of them."""
+    network = _network(dataclasses.replace(_CONFIGS["demosaicked base"], widths=(4, 4, 4, 4)))
+    engine = OpenVinoEngine(_weights(network), precision="float32", threads=1)
+    assert _difference_db(engine, network, _planes(304, 16)) >= 100
+
+
+def test_description_says_what_it_runs_on() -> None:
+    engine = OpenVinoEngine(_weights(_network(_CONFIGS["max"])), precision="float32", threads=1)
+    assert engine.description.startswith("OpenVINO 20")
+    assert engine.description.endswith(", CPU, float32")
+
+
+def test_unknown_devices_are_refused() -> None:
+    weights = _weights(_network(_CONFIGS["max"]))
+    with pytest.raises(DeviceError, match=r"The device TPU is not there. OpenVINO finds: .*CPU"):
+        OpenVinoEngine(weights, device="TPU")
+
+
+def test_missing_bfloat16_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ov.Core, "get_property", lambda *_: ["FP32"])
+    weights = _weights(_network(_CONFIGS["max"]))
+    with pytest.raises(DeviceError, match="does not compute in bfloat16"):
+        OpenVinoEngine(weights, precision="bfloat16")
+    assert OpenVinoEngine(weights, precision="auto", threads=1).precision == "float32"
+
+
+def test_other_networks_are_refused() -> None:
+    config = SidUnetConfig(widths=(4, 4, 4, 4, 8))
+    arrays = {name: value.numpy() for name, value in SidUnet(config).state_dict().items()}
+    weights = Weights("sid", "0" * 12, config, arrays, TrainingFacts(steps=0, photographs=0))
+    with pytest.raises(WeightsError, match="sid: holds a SidUnet"):
+        OpenVinoEngine(weights)
+
+
+def test_the_engine_needs_no_torch(tmp_path: Path) -> None:
+    code = "import alen.engines.openvino, alen.enhance, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=tmp_path).returncode == 0

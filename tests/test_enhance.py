@@ -1,0 +1,195 @@
+"""From a RAW image to linear camera RGB and a picture: every phase, odd sizes, and what the numbers mean."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb
+from alen.config import AlenConfig
+from alen.demosaic import demosaic_malvar
+from alen.enhance import Enhancer
+from alen.errors import SettingsError, WeightsError
+from alen.models.alen import Alen
+from alen.raw import RawImage
+from alen.weights import TrainingFacts, save_weights
+
+_BLACK = (500.0, 510.0, 505.0, 495.0)
+_WHITE = 16000.0
+_GAINS = (2.0, 1.0, 1.5)
+_RATIO = 8.0
+
+every_phase = pytest.mark.parametrize("phase", BAYER_PHASES)
+every_size = pytest.mark.parametrize(("height", "width"), [(64, 96), (61, 83), (62, 97), (101, 64)])
+
+
+class _Malvar:
+    """An engine that demosaics and does nothing else."""
+
+    description = "a stub"
+
+    def run(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
+        assert planes.shape[1] % 8 == planes.shape[2] % 8 == 0
+        return demosaic_malvar(planes)
+
+
+@pytest.fixture(scope="module")
+def enhancer(tmp_path_factory: pytest.TempPathFactory) -> Enhancer:
+    """A small network with random weights."""
+    config = dataclasses.replace(AlenConfig.shipped(), widths=(4, 8, 8, 8))
+    torch.manual_seed(0)
+    arrays = {name: value.numpy() for name, value in Alen(config).state_dict().items()}
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_weights(path, arrays, config, TrainingFacts(steps=0, photographs=0))
+    return Enhancer(path, precision="float32", threads=1)
+
+
+@pytest.fixture
+def demosaicker(enhancer: Enhancer, monkeypatch: pytest.MonkeyPatch) -> Enhancer:
+    """The same pipeline around `_Malvar`."""
+    monkeypatch.setattr(enhancer, "engine", _Malvar())
+    return enhancer
+
+
+def _raw(mosaic: NDArray[np.uint16], cfa: CFA) -> RawImage:
+    return RawImage(
+        mosaic=mosaic,
+        cfa=cfa,
+        black_level=_BLACK,
+        white_level=_WHITE,
+        white_balance=_GAINS,
+        cam2rgb=((1.6, -0.4, -0.2), (-0.3, 1.5, -0.2), (0.0, -0.6, 1.6)),
+        orientation=1,
+        iso=800.0,
+        exposure_time_s=0.1,
+        aperture=2.0,
+        camera="test",
+        exif=None,
+        noise_profile=None,
+        warnings=(),
+        name="test.dng",
+    )
+
+
+def _expose(rgb: NDArray[np.float64], cfa: CFA, ratio: float = _RATIO) -> RawImage:
+    """Return the RAW image of a scene in white-balanced camera RGB, ``ratio`` times too dark, without noise."""
+    height, width, _ = rgb.shape
+    light = mosaic_from_rgb(rgb / (np.array(_GAINS) * ratio), cfa)
+    black = np.array(_BLACK)[cfa.plane_map(height, width)]
+    return _raw(np.clip(np.rint(black + light * (_WHITE - black)), 0, 65535).astype(np.uint16), cfa)
+
+
+def _ramp(height: int, width: int) -> NDArray[np.float64]:
+    """Return a gray plane that Malvar's filters reproduce exactly, and that no shift or mirror leaves alike."""
+    y, x = np.mgrid[:height, :width]
+    return np.repeat((0.5 + 0.011 * y + 0.023 * x)[..., None], 3, axis=2)
+
+
+_STEP = _RATIO * max(_GAINS) / (_WHITE - 510)
+"""What a step of the sensor is in the result."""
+
+
+@every_phase
+@every_size
+def test_pixels_stay_where_they_are(demosaicker: Enhancer, phase: str, height: int, width: int) -> None:
+    scene = _ramp(height, width)
+    linear = demosaicker.enhance(_expose(scene, CFA.bayer(phase)), ratio=_RATIO).linear
+    assert linear.shape == (height, width, 3)
+    assert linear.dtype == np.float32
+    inside = np.s_[2:-2, 2:-2]  # the ramp is mirrored at the edge
+    np.testing.assert_allclose(linear[inside], scene[inside], atol=2 * _STEP)
+
+
+@every_phase
+def test_a_crop_of_the_sensor_is_a_crop_of_the_picture(demosaicker: Enhancer, phase: str) -> None:
+    """Rolling the mosaic rolls the pattern and the picture."""
+    rng = np.random.default_rng(1)
+    raw = _expose(rng.uniform(0.1, 0.9, (60, 70, 3)), CFA.bayer(phase))
+    whole = demosaicker.enhance(raw, ratio=_RATIO).linear
+    for dy, dx in ((1, 0), (0, 1), (1, 1), (3, 2)):
+        part = dataclasses.replace(raw, mosaic=raw.mosaic[dy:, dx:], cfa=raw.cfa.shifted(dy, dx))
+        linear = demosaicker.enhance(part, ratio=_RATIO).linear
+        np.testing.assert_allclose(linear[4:-4, 4:-4], whole[dy:, dx:][4:-4, 4:-4], atol=1e-5)
+
+
+@every_phase
+@every_size
+def test_the_network_sees_every_phase_alike(enhancer: Enhancer, phase: str, height: int, width: int) -> None:
+    """A mosaic of another phase is the RGGB mosaic it becomes when it is mirrored outward, less what was added."""
+    rng = np.random.default_rng(2)
+    raw = _expose(rng.uniform(0.1, 0.9, (height, width, 3)), CFA.bayer(phase))
+    linear = enhancer.enhance(raw, ratio=_RATIO).linear
+    assert linear.shape == (height, width, 3)
+    assert np.isfinite(linear).all()
+    top, left = divmod(phase.index("R"), 2)
+    mirrored = _raw(np.pad(raw.mosaic, ((top, 0), (left, 0)), mode="reflect"), CFA.bayer("RGGB"))
+    expected = enhancer.enhance(mirrored, ratio=_RATIO).linear[top:, left:]
+    np.testing.assert_allclose(linear, expected, atol=1e-6)
+
+
+@every_phase
+def test_gray_is_gray(demosaicker: Enhancer, phase: str) -> None:
+    """Also where a channel saturates: nothing turns magenta."""
+    for level in (0.2, 0.9, 20.0):
+        gray = np.full((33, 47, 3), level)
+        picture = demosaicker.enhance(_expose(gray, CFA.bayer(phase)), ratio=_RATIO).picture()
+        assert picture.shape == (33, 47, 3)
+        assert 0 <= picture.min() <= picture.max() <= 1
+        assert np.ptp(picture, axis=2).max() < 2 / 255
+        assert np.ptp(picture) < 4 / 255
+
+
+def test_shadows_keep_their_sign(demosaicker: Enhancer) -> None:
+    """Noise around black has the mean black, not the mean of what is left after clipping."""
+    rng = np.random.default_rng(3)
+    cfa = CFA.bayer("RGGB")
+    black = np.array(_BLACK)[cfa.plane_map(128, 128)]
+    dark = _raw(np.rint(rng.normal(black, 8)).astype(np.uint16), cfa)
+    linear = demosaicker.enhance(dark, ratio=100.0).linear
+    assert linear.min() < -0.1
+    assert abs(linear.mean()) < 0.004  # clipped at 0 it would be 0.03
+
+
+def test_exposure_is_a_choice_of_the_development(demosaicker: Enhancer) -> None:
+    enhanced = demosaicker.enhance(_expose(np.full((32, 32, 3), 0.1), CFA.bayer("RGGB")), ratio=_RATIO)
+    means = [float(enhanced.picture(exposure_ev=ev).mean()) for ev in (-1.0, 0.0, 1.0)]
+    assert means[0] < means[1] < means[2]
+    np.testing.assert_allclose(enhanced.linear, 0.1, atol=2 * _STEP)
+
+
+def test_the_ratio_scales_the_result(demosaicker: Enhancer) -> None:
+    raw = _expose(_ramp(40, 48), CFA.bayer("GRBG"))
+    once, twice = (demosaicker.enhance(raw, ratio=ratio) for ratio in (10.0, 20.0))
+    np.testing.assert_allclose(twice.linear, 2 * once.linear, rtol=1e-5)
+    assert (once.ratio, once.ratio_is_estimated) == (10.0, False)
+
+
+def test_without_a_ratio_it_is_estimated(demosaicker: Enhancer) -> None:
+    scene = _ramp(64, 80) * 0.3
+    estimates = [demosaicker.enhance(_expose(scene, CFA.bayer("RGGB"), ratio)) for ratio in (10.0, 40.0)]
+    assert all(enhanced.ratio_is_estimated for enhanced in estimates)
+    assert estimates[1].ratio == pytest.approx(4 * estimates[0].ratio, rel=0.05)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.99, 300.1, -5.0, float("nan"), float("inf")])
+def test_ratios_out_of_range(enhancer: Enhancer, ratio: float) -> None:
+    raw = _expose(_ramp(32, 32), CFA.bayer("RGGB"))
+    with pytest.raises(SettingsError, match="The ratio lies between 1 and 300"):
+        enhancer.enhance(raw, ratio=ratio)
+
+
+def test_metadata_tell_how_it_was_made(enhancer: Enhancer) -> None:
+    enhanced = enhancer.enhance(_expose(_ramp(32, 32), CFA.bayer("RGGB")), ratio=12.5)
+    assert enhanced.metadata["ExposureRatio"] == "12.5 (given)"
+    assert enhanced.metadata["Model"] == f"small {enhancer.weights.digest}"
+    assert enhanced.metadata["Software"].startswith("alen ")
+    assert "CPU, float32" in enhanced.metadata["Engine"]
+    assert list(enhanced.seconds) == ["prepare", "network"]
+
+
+def test_missing_weights(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError):
+        Enhancer(tmp_path / "none.safetensors")

@@ -1,0 +1,153 @@
+"""Weights files: what is written comes back, and what is not one of ours is refused with a reason."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from alen.config import AlenConfig, SidUnetConfig
+from alen.errors import WeightsError
+from alen.models.alen import Alen
+from alen.models.sid_unet import SidUnet
+from alen.weights import TrainingFacts, find_weights, load_weights, save_weights, shipped_names
+
+_FACTS = TrainingFacts(
+    steps=1200,
+    photographs=7,
+    recipe={"steps": 1200, "ratios": [1.0, 300.0]},
+    scores={"x100": {"psnr_db": 27.5, "ssim": 0.71}},
+    licence="CC0-1.0",
+    data="drawings",
+)
+
+
+def _arrays(config: AlenConfig | SidUnetConfig) -> dict[str, np.ndarray]:
+    network = Alen(config) if isinstance(config, AlenConfig) else SidUnet(config)
+    return {name: value.numpy() for name, value in network.state_dict().items()}
+
+
+def _small(**settings: Any) -> AlenConfig:
+    return dataclasses.replace(AlenConfig.shipped(), widths=(4, 4, 8, 8), **settings)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [_small(), AlenConfig(widths=(4, 4, 8, 8), downsample="max"), SidUnetConfig(widths=(4, 4, 4, 4, 8))],
+    ids=["shipped", "paper", "sid"],
+)
+def test_round_trip(tmp_path: Path, config: AlenConfig | SidUnetConfig) -> None:
+    path, arrays = tmp_path / "mine.safetensors", _arrays(config)
+    save_weights(path, arrays, config, _FACTS)
+    weights = load_weights(path)
+    assert weights.config == config
+    assert weights.facts == _FACTS
+    assert weights.name == "mine"
+    assert weights.parameters == sum(array.size for array in arrays.values())
+    assert weights.arrays.keys() == arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(weights.arrays[name], array)
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.safetensors"]
+
+
+def test_half_precision_halves_the_file(tmp_path: Path) -> None:
+    whole, half, config = tmp_path / "whole.safetensors", tmp_path / "half.safetensors", _small()
+    arrays = _arrays(config)
+    save_weights(whole, arrays, config, _FACTS)
+    save_weights(half, arrays, config, _FACTS, half=True)
+    weights = load_weights(half)
+    for name, array in arrays.items():
+        assert weights.arrays[name].dtype == np.float32
+        np.testing.assert_allclose(weights.arrays[name], array, rtol=2**-11, atol=2**-25)  # steps of float16
+    values = 4 * weights.parameters
+    assert whole.stat().st_size - half.stat().st_size == pytest.approx(values / 2, rel=0.1)
+
+
+def test_digest_tells_files_apart(tmp_path: Path) -> None:
+    first, second, config = tmp_path / "a.safetensors", tmp_path / "b.safetensors", _small()
+    arrays = _arrays(config)
+    save_weights(first, arrays, config, _FACTS)
+    save_weights(second, arrays, config, dataclasses.replace(_FACTS, steps=1201))
+    assert load_weights(first).digest == load_weights(first).digest
+    assert load_weights(first).digest != load_weights(second).digest
+    assert len(load_weights(first).digest) == 12
+
+
+def _header(**changes: Any) -> dict[str, str]:
+    header = {
+        "format": 1,
+        "network": "Alen",
+        "config": dataclasses.asdict(_small()),
+        "facts": dataclasses.asdict(_FACTS),
+    }
+    return {"alen": json.dumps(header | changes)}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        (None, "without the header"),
+        ({"format": "pt"}, "without the header"),
+        ({"alen": "not JSON"}, "cannot be understood"),
+        ({"alen": "{}"}, "cannot be understood"),
+        (_header(format=2), "header format 2; this version of alen reads 1"),
+        (_header(network="Gpt"), "cannot be understood"),
+        (_header(config={"depth": 3}), "cannot be understood"),
+        (_header(config={"widths": [3, 5]}), "cannot be understood"),
+        (_header(facts={}), "cannot be understood"),
+    ],
+)
+def test_headers_that_are_not_ours(tmp_path: Path, metadata: dict[str, str] | None, message: str) -> None:
+    path = tmp_path / "other.safetensors"
+    save_file({"x": np.zeros(3, np.float32)}, path, metadata=metadata)
+    with pytest.raises(WeightsError, match=message) as caught:
+        load_weights(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("length", [0, 5, 100, -4])
+def test_cut_off_files(tmp_path: Path, length: int) -> None:
+    path, config = tmp_path / "cut.safetensors", _small()
+    save_weights(path, _arrays(config), config, _FACTS)
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(WeightsError, match="not a readable safetensors file"):
+        load_weights(path)
+
+
+def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
+    path = tmp_path / "model.pth"
+    path.write_bytes(b"\x80\x04\x95" + bytes(200))
+    with pytest.raises(WeightsError, match="not a readable safetensors file"):
+        load_weights(path)
+
+
+def test_missing_files(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="no such weights file"):
+        load_weights(tmp_path / "none.safetensors")
+    with pytest.raises(WeightsError, match="neither a weights file nor one of the shipped weights"):
+        find_weights("no-such-weights")
+
+
+def test_weights_are_found_by_path(tmp_path: Path) -> None:
+    path = tmp_path / "any.safetensors"
+    path.touch()
+    assert find_weights(str(path)) == path
+
+
+def test_shipped_weights_fit_their_network() -> None:
+    for name in shipped_names():
+        weights = load_weights(find_weights(name))
+        assert weights.name == name
+        shapes = {key: array.shape for key, array in weights.arrays.items()}
+        assert shapes == {key: array.shape for key, array in _arrays(weights.config).items()}
+        assert all(np.isfinite(array).all() for array in weights.arrays.values())
+
+
+def test_weights_load_without_torch() -> None:
+    code = "import alen.weights, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
