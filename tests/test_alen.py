@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from alen.color import eotf_inverse_srgb
-from alen.config import PYRAMID, AlenConfig
+from alen.config import PYRAMID, PYRAMID_CEILING, AlenConfig
 from alen.demosaic import demosaic_malvar
 from alen.models.alen import Alen, pyramid
 
@@ -142,7 +142,8 @@ def test_pyramid_averages_squares(level: int, size: tuple[int, int]) -> None:
     planes, side = _planes(1, *size), PYRAMID[level - 1]
     average = pyramid(planes)[level - 1][0].numpy()
     assert average.shape == (3, *size)
-    rgb = np.stack([planes[0, 0], (planes[0, 1] + planes[0, 2]) / 2, planes[0, 3]])
+    clipped = planes.clamp(max=PYRAMID_CEILING)
+    rgb = np.stack([clipped[0, 0], (clipped[0, 1] + clipped[0, 2]) / 2, clipped[0, 3]])
     rows, columns = (-(-n // side) for n in size)
     squares = np.empty((3, rows, columns))
     for y, x in np.ndindex(rows, columns):

@@ -68,7 +68,7 @@ train = App(
 )
 app.command(train)
 
-_Files = Annotated[list[Path], Parameter(name="FILE", negative=())]
+_Files = Annotated[list[Path], Parameter(name="FILE", negative=(), json_list=False)]  # "[1].dng" is a file
 _Flag = Parameter(negative=(), show_default=False)
 
 
@@ -220,7 +220,7 @@ def info(
     usage="Usage: alen models [MODEL]...",
     help_epilogue="Examples:\n\n  alen models\n  alen models runs/first/weights.safetensors",
 )
-def models(names: Annotated[list[str] | None, Parameter(name="MODEL", negative=())] = None, /) -> int:
+def models(names: Annotated[list[str] | None, Parameter(name="MODEL", negative=(), json_list=False)] = None, /) -> int:
     """Show what weights are: size, training, licence, scores.
 
     Args:

@@ -10,6 +10,9 @@ from alen.errors import SettingsError
 PYRAMID: Final = (4, 16, 64)
 """Sides of the averages of the "pyramid" base, in packed pixels."""
 
+PYRAMID_CEILING: Final = 1.5
+"""Linear values are clipped here before they are averaged, so that a lamp does not light the squares around it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AlenConfig:

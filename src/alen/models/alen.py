@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alen.config import PYRAMID, AlenConfig
+from alen.config import PYRAMID, PYRAMID_CEILING, AlenConfig
 from alen.demosaic import malvar_kernels
 from alen.models.layers import (
     SLOPE,
@@ -147,6 +147,7 @@ def pyramid(planes: Tensor) -> list[Tensor]:
         averages what it has. Averages of linear values keep the color at any noise.
     """
     height, width = planes.shape[2:]
+    planes = planes.clamp(max=PYRAMID_CEILING)
     rgb = torch.stack([planes[:, 0], 0.5 * (planes[:, 1] + planes[:, 2]), planes[:, 3]], dim=1)
     averages = []
     for side in PYRAMID:
