@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEMO_VENV ?= .venv-demo
+# Folder of clean photographs, the one the weights were trained on; `make bench` scores its held-out tenth.
+PHOTOS ?= ../shared/data/photos
 BIN = $(VENV)/bin
 
 .PHONY: demo test check format bench clean
@@ -19,8 +21,8 @@ $(DEMO_VENV)/installed: pyproject.toml constraints.txt
 demo: $(DEMO_VENV)/installed
 	mkdir -p demo
 	$(DEMO_VENV)/bin/alen sample demo/sample.dng --force
-	$(DEMO_VENV)/bin/alen enhance demo/sample.dng -o demo/ --force --compare demo/before-after.png
-	@echo "Before and after, side by side: demo/before-after.png"
+	$(DEMO_VENV)/bin/alen enhance demo/sample.dng -o demo/ --force --compare
+	@echo "Before and after, side by side: demo/sample.compare.jpg"
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
@@ -35,7 +37,7 @@ format: $(VENV)/installed
 	$(BIN)/ruff check --fix src tests benchmarks
 
 bench: $(VENV)/installed
-	$(BIN)/python -m benchmarks.quality
+	$(BIN)/python -m benchmarks.quality --photos $(PHOTOS)
 
 clean:
 	rm -rf $(VENV) $(DEMO_VENV) demo out .mypy_cache .pytest_cache .ruff_cache
