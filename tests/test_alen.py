@@ -138,16 +138,18 @@ def test_weights_are_per_pixel() -> None:
 @pytest.mark.parametrize("level", [1, 2, 3])
 @pytest.mark.parametrize("size", [(7, 11), (40, 56), (136, 200)])
 def test_pyramid_averages_squares(level: int, size: tuple[int, int]) -> None:
-    """The middle of each full square is its mean, up to the bilinear blend with its neighbors; written out in numpy."""
+    """Averages of averages, continued bilinearly; written out in numpy."""
     planes, side = _planes(1, *size), PYRAMID[level - 1]
     average = pyramid(planes)[level - 1][0].numpy()
     assert average.shape == (3, *size)
-    clipped = planes.clamp(max=PYRAMID_CEILING)
-    rgb = np.stack([clipped[0, 0], (clipped[0, 1] + clipped[0, 2]) / 2, clipped[0, 3]])
-    rows, columns = (-(-n // side) for n in size)
-    squares = np.empty((3, rows, columns))
-    for y, x in np.ndindex(rows, columns):
-        squares[:, y, x] = rgb[:, y * side : (y + 1) * side, x * side : (x + 1) * side].mean(axis=(1, 2))
+    squares = np.stack([planes[0, 0], (planes[0, 1] + planes[0, 2]) / 2, planes[0, 3]])
+    for smaller, larger in zip((1, *PYRAMID), PYRAMID[:level], strict=False):
+        step = larger // smaller
+        rows, columns = (-(-n // step) for n in squares.shape[1:])
+        means = np.empty((3, rows, columns))
+        for y, x in np.ndindex(rows, columns):
+            means[:, y, x] = squares[:, y * step : (y + 1) * step, x * step : (x + 1) * step].mean(axis=(1, 2))
+        squares = np.minimum(means, PYRAMID_CEILING)
     for y, x in ((0, 0), (size[0] - 1, size[1] - 1), (size[0] // 2, size[1] // 3)):
         at = [np.clip((n + 0.5) / side - 0.5, 0, count - 1) for n, count in ((y, rows), (x, columns))]
         low = [int(a) for a in at]
@@ -156,6 +158,15 @@ def test_pyramid_averages_squares(level: int, size: tuple[int, int]) -> None:
         top = squares[:, low[0], low[1]] * (1 - fx) + squares[:, low[0], high[1]] * fx
         bottom = squares[:, high[0], low[1]] * (1 - fx) + squares[:, high[0], high[1]] * fx
         np.testing.assert_allclose(average[:, y, x], top * (1 - fy) + bottom * fy, atol=1e-5)
+
+
+def test_lamps_light_no_square_but_their_own() -> None:
+    planes = torch.zeros(1, 4, 128, 128)
+    planes[:, :, 2, 2] = 300.0
+    fine, middle, coarse = (average[0, :, :, :] for average in pyramid(planes))
+    assert fine.max() == PYRAMID_CEILING
+    assert middle.max() <= PYRAMID_CEILING / 16
+    assert coarse.max() <= PYRAMID_CEILING / 256
 
 
 def test_pyramid_base_shows_what_it_is_told() -> None:

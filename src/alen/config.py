@@ -11,7 +11,8 @@ PYRAMID: Final = (4, 16, 64)
 """Sides of the averages of the "pyramid" base, in packed pixels."""
 
 PYRAMID_CEILING: Final = 1.5
-"""Linear values are clipped here before they are averaged, so that a lamp does not light the squares around it."""
+"""The smallest averages are clipped here before they are averaged on, so that a lamp does not light the squares around
+it. Single pixels are not: clipping their noise on one side would darken the darkest frames."""
 
 
 @dataclass(frozen=True, kw_only=True)

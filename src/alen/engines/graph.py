@@ -46,11 +46,11 @@ def averages(height: int, width: int) -> Any:
     """
     planes = ops.parameter([1, 4, height, width], np.float32, name="planes")
     mix = np.array([[1, 0, 0, 0], [0, 0.5, 0.5, 0], [0, 0, 0, 1]], dtype=np.float32)[:, :, None, None]
-    clipped = ops.minimum(planes, _constant(PYRAMID_CEILING))
-    rgb = ops.convolution(clipped, ops.constant(mix), [1, 1], [0, 0], [0, 0], [1, 1])  # (1, 3, h, w)
-    levels = []
+    rgb = ops.convolution(planes, ops.constant(mix), [1, 1], [0, 0], [0, 0], [1, 1])  # (1, 3, h, w)
+    levels, coarse, reached = [], rgb, 1
     for side in PYRAMID:
-        coarse = _average(rgb, side)
+        coarse = ops.minimum(_average(coarse, side // reached), _constant(PYRAMID_CEILING))
+        reached = side
         size = [side * n for n in _shape(coarse)[2:]]
         fine = ops.interpolate(
             coarse,

@@ -147,11 +147,10 @@ def pyramid(planes: Tensor) -> list[Tensor]:
         averages what it has. Averages of linear values keep the color at any noise.
     """
     height, width = planes.shape[2:]
-    planes = planes.clamp(max=PYRAMID_CEILING)
     rgb = torch.stack([planes[:, 0], 0.5 * (planes[:, 1] + planes[:, 2]), planes[:, 3]], dim=1)
-    averages = []
+    averages, coarse, reached = [], rgb, 1
     for side in PYRAMID:
-        coarse = F.avg_pool2d(rgb, side, ceil_mode=True)
+        coarse, reached = F.avg_pool2d(coarse, side // reached, ceil_mode=True).clamp(max=PYRAMID_CEILING), side
         fine = F.interpolate(coarse, scale_factor=side, mode="bilinear", align_corners=False)
         averages.append(fine[:, :, :height, :width])
     return averages
