@@ -53,7 +53,7 @@ def test_picture_is_nearer_to_the_truth_than_the_amplified_frame(raw: RawImage, 
     amplified = amplified_planes(raw, RATIO)
     noisy = amplified.padding.crop(demosaic_malvar(amplified.planes))
     gain = psnr(_encoded(enhanced.linear), truth, data_range=1.0) - psnr(_encoded(noisy), truth, data_range=1.0)
-    assert gain > 2.5, f"{gain:.2f} dB"  # the scene is all fine detail at this size, and ×50 is not yet dark
+    assert gain > 1.5, f"{gain:.2f} dB"  # the scene is all fine detail at this size, and ×50 is not yet dark
 
 
 def test_colors_of_large_areas_are_kept(enhanced: Enhanced) -> None:
