@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import os
 import platform
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -42,6 +43,7 @@ from alen.engines.openvino import OpenVinoEngine
 from alen.levels import amplify, normalize
 from alen.metrics import psnr, ssim
 from alen.noise import CAMERAS, QUANTIZATION_VARIANCE_DN2, CameraNoise, add_noise
+from alen.picture import write_picture
 from alen.tiling import Padding
 from alen.weights import Weights, find_weights, load_weights, shipped_names
 
@@ -217,11 +219,20 @@ def _start_worker(
 ) -> None:
     """Prepare a process: photographs and methods."""
     global _worker
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     methods: dict[str, Method] = {"LibRaw": run_libraw, "Non-local means": run_nonlocal_means}
     for name in weights:
         loaded = load_weights(find_weights(name))
         methods[loaded.name] = network(loaded, engine)
     _worker = _Worker(protocol, PhotoCache(photos, cache_folder), methods, sheets)
+
+
+def _end_with_parent() -> None:
+    """Wait for the main process to end, and end this one with it: a killed run leaves nothing behind."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "only the pool's processes come here"
+    parent.join()
+    os._exit(1)
 
 
 def _run_task(photo: int, camera: int) -> Result:
@@ -269,6 +280,15 @@ def central_scene(cache: PhotoCache, index: int, protocol: Protocol) -> Scene:
     return unprocess(middle, *sample_camera(np.random.default_rng((protocol.seed, index))))
 
 
+def _detailed(cache: PhotoCache, protocol: Protocol, count: int) -> list[int]:
+    """Return the photographs whose middle, as the sheet shows it, has the most contrast; in their order."""
+    contrasts = []
+    for index in range(len(cache)):
+        scene = central_scene(cache, index, protocol)
+        contrasts.append(float(_crop(scene.rgb, scene.cam2rgb).std()))
+    return sorted(sorted(range(len(cache)), key=lambda index: -contrasts[index])[:count])
+
+
 def expose(
     scene: Scene, ratio: float, cfa: CFA, camera: CameraNoise, iso: float, rng: np.random.Generator
 ) -> tuple[Exposure, NDArray[np.float32]]:
@@ -312,7 +332,6 @@ def run(
     """Score LibRaw, non-local means and the networks; returns records and sheet rows in a fixed order."""
     tasks = [(photo, camera) for photo in range(len(photos)) for camera in range(len(protocol.cameras))]
     shown = [ratio for ratio in protocol.ratios if ratio > 1][-5:]
-    sheets = {ratio: tasks[(i * len(tasks)) // len(shown)] for i, ratio in enumerate(shown)}
     results: dict[tuple[int, int], Result] = {}
     columns = (
         TextColumn("{task.description}"),
@@ -324,10 +343,13 @@ def run(
     )
     with tempfile.TemporaryDirectory() as folder, Progress(*columns, console=console) as progress:
         bar = progress.add_task("photographs × cameras", total=len(tasks))
-        PhotoCache(photos, Path(folder))  # decode once, before the processes share the files
+        cache = PhotoCache(photos, Path(folder))  # decoded once, before the processes share the files
+        sheets = {
+            ratio: (photo, 0) for ratio, photo in zip(shown, _detailed(cache, protocol, len(shown)), strict=False)
+        }
         prepared = (protocol, photos, Path(folder), weights, engine, sheets)
         # spawned, not forked: LibRaw's threads do not survive a fork
-        with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, prepared) as pool:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, prepared) as pool:
             futures = {pool.submit(_run_task, *task): task for task in tasks}
             for future in as_completed(futures):
                 results[futures[future]] = future.result()
@@ -451,9 +473,9 @@ def write_sheet(path: Path, rows: Sequence[Sheet]) -> None:
         top = caption + index * (side + caption)
         for column, name in enumerate(names):
             sheet.paste(Image.fromarray(row.crops[name]), (gap + column * (side + gap), top))
-        draw.text((gap, top + side + 1), f"×{row.ratio:g}, {row.camera}", "black", font)
+        draw.text((gap, top + side + 1), f"ratio {row.ratio:g}, {row.camera}", "black", font)
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path, quality=86, optimize=True, subsampling=0)
+    write_picture(path, np.asarray(sheet, dtype=np.float32) / np.float32(255), quality=85)
 
 
 app = cyclopts.App(help=__doc__)

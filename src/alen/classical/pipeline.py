@@ -65,6 +65,8 @@ class NonLocalMeansSettings:
     """h of the three color planes, likewise."""
     color_share: float = 1.0
     """Weight of each color plane, relative to luminance, where patches are compared; 1 compares them alike."""
+    after: LibRawSettings = LibRawSettings(demosaic="DHT")
+    """How the denoised mosaic is demosaicked. A median takes out the single pixels that found no double."""
 
 
 _Settings = TypeVar("_Settings")
@@ -76,11 +78,14 @@ _LIBRAW_BY_CONTRAST: Final = (
 )
 """Settings from this contrast on."""
 
+_DHT: Final = LibRawSettings(demosaic="DHT", median_passes=2)
+_VNG: Final = LibRawSettings(demosaic="VNG", median_passes=2)
+
 _NONLOCAL_MEANS_BY_CONTRAST: Final = (
     (55.0, NonLocalMeansSettings(patch=1, window=21, strength=0.7, color_strength=0.91)),
-    (8.0, NonLocalMeansSettings(patch=3, window=31, strength=0.6, color_strength=0.96, color_share=0.7)),
-    (2.0, NonLocalMeansSettings(patch=5, window=31, strength=0.65, color_strength=1.17, color_share=0.43)),
-    (0.0, NonLocalMeansSettings(patch=5, window=41, strength=0.9, color_strength=1.44, color_share=0.43)),
+    (8.0, NonLocalMeansSettings(patch=3, window=31, strength=0.6, color_strength=0.96, color_share=0.7, after=_DHT)),
+    (2.0, NonLocalMeansSettings(patch=5, window=31, strength=0.65, color_strength=1.17, color_share=0.43, after=_VNG)),
+    (0.0, NonLocalMeansSettings(patch=5, window=41, strength=0.9, color_strength=1.44, color_share=0.43, after=_VNG)),
 )
 """Settings from this contrast on. Two scales, a second pass guided by the first and a smoothed guide did not help."""
 
@@ -170,19 +175,20 @@ def nonlocal_means_pipeline(
     electrons = pack(padding.pad(normalized) / np.float32(gain), _RGGB)
     clean = _denoise_planes(electrons, read_sigma / gain, settings) * np.float32(gain)
     mosaic = amplify(unpack(clean, _RGGB), _RGGB, white_balance, ratio)
-    return demosaic_with_libraw(padding.crop(mosaic), cfa)
+    return demosaic_with_libraw(padding.crop(mosaic), cfa, settings.after)
 
 
 def demosaic_with_libraw(
-    mosaic: NDArray[np.float32], cfa: CFA, demosaic: Literal["AHD", "VNG", "DHT", "AAHD"] = "DHT"
+    mosaic: NDArray[np.float32], cfa: CFA, settings: LibRawSettings | None = None
 ) -> NDArray[np.float32]:
-    """Demosaic a white-balanced mosaic (H, W), clipped to [0, 1], with one of LibRaw's methods.
+    """Demosaic a white-balanced mosaic (H, W), clipped to [0, 1], with LibRaw; returns (H, W, 3) float32.
 
-    On denoised mosaics DHT is the best of them, from a tenth of a decibel in the darkest frames to 2 dB above Malvar's
-    linear method in bright ones.
+    The default is DHT: on denoised mosaics the best of LibRaw's methods where the picture is bright, 2 dB above
+    Malvar's linear one.
     """
     scaled = np.rint(np.clip(mosaic, 0, 1) * np.float32(65535)).astype(np.uint16)
-    return _develop_with_libraw(scaled, cfa, 0, 65535, (1.0, 1.0, 1.0), LibRawSettings(demosaic=demosaic))
+    settings = settings if settings is not None else LibRawSettings(demosaic="DHT")
+    return _develop_with_libraw(scaled, cfa, 0, 65535, (1.0, 1.0, 1.0), settings)
 
 
 def _tuned(table: tuple[tuple[float, _Settings], ...], level: float) -> _Settings:
