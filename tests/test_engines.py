@@ -126,7 +126,7 @@ def test_the_same_frame_gives_the_same_picture() -> None:
 
 
 def test_long_frames_are_composed_in_stripes() -> None:
-    """Stripes meet without a seam: 300 packed rows are more than two of them."""
+    """Stripes meet without a seam: 304 packed rows are many of them."""
     network = _network(dataclasses.replace(_CONFIGS["demosaicked base"], widths=(4, 4, 4, 4)))
     engine = OpenVinoEngine(_weights(network), precision="float32", threads=1)
     assert _difference_db(engine, network, _planes(304, 16)) >= 100

@@ -94,7 +94,7 @@ def composition(config: AlenConfig) -> Any:
         weight = ops.sigmoid(ops.depth_to_space(weight, "depth_first", 2))
         encoded = ops.add(ops.depth_to_space(painted, "depth_first", 2), ops.multiply(weight, base))
         parameters = [head, planes]
-    linear = ops.transpose(ops.squeeze(_decode(encoded), [0]), [1, 2, 0])  # (2h, 2w, 3)
+    linear = _decode(ops.transpose(ops.squeeze(encoded, [0]), [1, 2, 0]))  # (2h, 2w, 3)
     return ov.Model([ops.result(linear, name="linear")], parameters, "alen_composition")
 
 
@@ -211,26 +211,35 @@ def _positions(x: Node) -> Node:
 def _encode(linear: Node) -> Node:
     """Inverse sRGB EOTF, odd below 0: see `alen.color.eotf_inverse_srgb`.
 
-    The sum of its straight part, which ends at the joint, and of what the power law adds beyond it.
+    x clamped to the straight part, times its slope and, beyond its end, the excess of the power law over that end.
     """
     end = 0.0031308
-    straight = ops.multiply(ops.clamp(linear, -end, end), _constant(12.92))
-    power = _power(ops.maximum(ops.abs(linear), _constant(end)), 1 / 2.4)
-    beyond = ops.multiply(ops.subtract(power, _constant(end ** (1 / 2.4))), _constant(1.055))
-    return ops.add(straight, ops.multiply(ops.sign(linear), beyond))
+    x = _flat(linear)
+    power = _power(ops.maximum(ops.abs(x), _constant(end)), 1 / 2.4)
+    slope = ops.add(ops.multiply(power, _constant(1.055 / end)), _constant(12.92 - 1.055 * end ** (1 / 2.4) / end))
+    return _unflat(ops.multiply(ops.clamp(x, -end, end), slope), linear)
 
 
 def _decode(encoded: Node) -> Node:
-    """The sRGB EOTF, odd below 0: see `alen.color.eotf_srgb`. A sum, as in `_encode`."""
+    """The sRGB EOTF, odd below 0: see `alen.color.eotf_srgb`. A product, as in `_encode`."""
     end = 0.04045
-    straight = ops.multiply(ops.clamp(encoded, -end, end), _constant(1 / 12.92))
-    lifted = ops.multiply(
-        ops.add(ops.maximum(ops.abs(encoded), _constant(end)), _constant(0.055)), _constant(1 / 1.055)
-    )
-    beyond = ops.subtract(_power(lifted, 2.4), _constant(((end + 0.055) / 1.055) ** 2.4))
-    return ops.add(straight, ops.multiply(ops.sign(encoded), beyond))
+    x = _flat(encoded)
+    lifted = ops.multiply(ops.add(ops.maximum(ops.abs(x), _constant(end)), _constant(0.055)), _constant(1 / 1.055))
+    offset = 1 / 12.92 - ((end + 0.055) / 1.055) ** 2.4 / end
+    slope = ops.add(ops.multiply(_power(lifted, 2.4), _constant(1 / end)), _constant(offset))
+    return _unflat(ops.multiply(ops.clamp(x, -end, end), slope), encoded)
 
 
 def _power(x: Node, exponent: float) -> Node:
-    """Return x to the power of a constant, x > 0: five times faster than OpenVINO's power, which is not vectorized."""
+    """Return x to the power of a constant, x > 0; OpenVINO's own power is not vectorized."""
     return ops.exp(ops.multiply(ops.log(x), _constant(exponent)))
+
+
+def _flat(x: Node) -> Node:
+    """Return all values in a row: 3 or 12 channels innermost, as OpenVINO lays them out, do not fill a vector."""
+    return ops.reshape(x, np.array([-1]), special_zero=False)
+
+
+def _unflat(x: Node, like: Node) -> Node:
+    """Undo `_flat`."""
+    return ops.reshape(x, ops.shape_of(like), special_zero=False)

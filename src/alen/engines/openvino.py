@@ -17,7 +17,7 @@ from alen.engines.graph import averages, composition, trunk
 from alen.errors import DeviceError, WeightsError
 from alen.weights import Weights
 
-_STRIPE = 128
+_STRIPE = 32
 """Packed rows whose picture is composed at a time."""
 
 
