@@ -506,7 +506,7 @@ class _TrainingProgress:
     def __init__(self, total: int) -> None:
         self.step = 0
         self._total = total
-        self._scores = ""
+        self._score = ""
         self._seconds = 0.0
         self._bar: Any = None
         if sys.stderr.isatty():
@@ -514,11 +514,10 @@ class _TrainingProgress:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
             columns = (
-                TextColumn("step"),
                 MofNCompleteColumn(),
-                BarColumn(bar_width=20),
+                BarColumn(bar_width=10),
                 TimeRemainingColumn(),
-                TextColumn("left, {task.description}"),
+                TextColumn("{task.description}"),
             )
             self._bar = Progress(
                 *columns,
@@ -542,18 +541,24 @@ class _TrainingProgress:
         self.step = report.step
         is_first = self._seconds == 0.0
         self._seconds = report.seconds if is_first else 0.98 * self._seconds + 0.02 * report.seconds
+        state = f"loss {report.loss:.4f}, {self._seconds:.2f} s/step"
+        waiting = f"{report.waiting:.0%} waiting for data"
+        scores = ""
         if report.validation is not None:
-            self._scores = ", ".join(f"×{ratio:g} {psnr:.2f} dB" for ratio, (psnr, _) in report.validation.items())
-        state = f"loss {report.loss:.4f}, {self._seconds:.2f} s/step, {report.waiting:.0%} waiting for data"
-        if self._scores:
-            state += f", {self._scores}"
+            scores = ", " + ", ".join(f"×{ratio:g} {psnr:.2f} dB" for ratio, (psnr, _) in report.validation.items())
+            mean = sum(psnr for psnr, _ in report.validation.values()) / len(report.validation)
+            self._score = f", {mean:.2f} dB"
         if self._bar is not None:
             if is_first:
                 self._bar.reset(self._task, completed=report.step - 1)
-            self._bar.update(self._task, completed=report.step, description=state)
-        elif is_first or report.validation is not None or report.step % _REPORT_EVERY == 0:
+            self._bar.update(
+                self._task, completed=report.step, description=f"{state}, {report.waiting:.0%} wait{self._score}"
+            )
+        if scores or (self._bar is None and (is_first or report.step % _REPORT_EVERY == 0)):
             left = (self._total - report.step) * self._seconds / 60
-            print(f"step {report.step:,} of {self._total:,}: {state}, {left:.0f} min left", flush=True)
+            print(
+                f"step {report.step:,} of {self._total:,}: {state}, {waiting}{scores}, {left:.0f} min left", flush=True
+            )
 
 
 if __name__ == "__main__":
