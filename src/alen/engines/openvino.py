@@ -11,7 +11,7 @@ import openvino.properties as props
 import openvino.properties.hint as hints
 from numpy.typing import NDArray
 
-from alen.config import AlenConfig
+from alen.config import PYRAMID, AlenConfig
 from alen.engines import Precision
 from alen.engines.graph import averages, composition, trunk
 from alen.errors import DeviceError, WeightsError
@@ -88,25 +88,46 @@ class OpenVinoEngine:
         head = request.get_output_tensor(0).data  # (1, C, h, w)
         self._trunk.release_memory()  # of the layers, which is most of it; the output has its own
 
-        picture = np.empty((2 * height, 2 * width, 3), dtype=np.float32)
-        padded = np.pad(planes, ((0, 0), (1, 1), (1, 1)), mode="edge")[None]
         levels = None
         if self._averages is not None:
             averager = self._averages.create_infer_request()
             averager.infer({"planes": planes[None]}, share_inputs=True, share_outputs=True)
             levels = averager.get_output_tensor(0).data  # (1, 9, h, w)
-        composer = self._composition.create_infer_request()
-        has_base = self._config.base != "none"
+            self._averages.release_memory()
+        return self._compose(head, planes, levels)
+
+    def _compose(
+        self, head: NDArray[np.float32], planes: NDArray[np.float32], levels: NDArray[np.float32] | None
+    ) -> NDArray[np.float32]:
+        """Return the picture, made in stripes whose values stay in the processor's cache, in the same few buffers."""
+        _, height, width = planes.shape
+        picture = np.empty((2 * height, 2 * width, 3), dtype=np.float32)
+        request = self._composition.create_infer_request()
+        inputs: dict[str, NDArray[np.float32]] = {}
         for top in range(0, height, _STRIPE):
-            bottom = min(top + _STRIPE, height)
-            inputs = {"head": np.ascontiguousarray(head[:, :, top:bottom])}
-            if has_base:
-                inputs["planes"] = np.ascontiguousarray(padded[:, :, top : bottom + 2])
+            rows = slice(top, min(top + _STRIPE, height))
+            if not inputs or inputs["head"].shape[2] != rows.stop - top:
+                inputs = self._stripe_buffers(rows.stop - top, width)
+            inputs["head"][:] = head[:, :, rows]
+            if "planes" in inputs:
+                around = np.clip(np.arange(top - 1, rows.stop + 1), 0, height - 1)  # edges are repeated
+                stripe = inputs["planes"][0]  # (4, n + 2, w + 2)
+                np.take(planes, around, axis=1, out=stripe[:, :, 1:-1])
+                stripe[:, :, 0], stripe[:, :, -1] = stripe[:, :, 1], stripe[:, :, -2]
             if levels is not None:
-                inputs["averages"] = np.ascontiguousarray(levels[:, :, top:bottom])
-            composer.infer(inputs, share_inputs=True, share_outputs=True)
-            picture[2 * top : 2 * bottom] = composer.get_output_tensor(0).data
+                inputs["averages"][:] = levels[:, :, rows]
+            request.set_output_tensor(ov.Tensor(picture[2 * top : 2 * rows.stop], shared_memory=True))
+            request.infer(inputs, share_inputs=True, share_outputs=True)
         return picture
+
+    def _stripe_buffers(self, rows: int, width: int) -> dict[str, NDArray[np.float32]]:
+        """Return arrays for the inputs of the composition of so many packed rows."""
+        buffers = {"head": np.empty((1, self._config.head_channels, rows, width), dtype=np.float32)}
+        if self._config.base != "none":
+            buffers["planes"] = np.empty((1, 4, rows + 2, width + 2), dtype=np.float32)
+        if self._config.base == "pyramid":
+            buffers["averages"] = np.empty((1, 3 * len(PYRAMID), rows, width), dtype=np.float32)
+        return buffers
 
     def _compile(self, model: Any, precision: str) -> Any:
         settings: dict[Any, Any] = {
