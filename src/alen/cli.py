@@ -137,7 +137,7 @@ def enhance(
                 failures += 1
                 _complain(_located(outcome.source, outcome.error))
             else:
-                print((f"[{number}/{len(jobs)}] " if len(jobs) > 1 else "") + _line(outcome))
+                print((f"[{number}/{len(jobs)}] " if len(jobs) > 1 else "") + _line(outcome), flush=True)
                 for warning in outcome.warnings:
                     print(f"  warning: {warning}")
             progress.advance()
