@@ -160,6 +160,13 @@ def test_exposure_is_a_choice_of_the_development(demosaicker: Enhancer) -> None:
     np.testing.assert_allclose(enhanced.linear, 0.1, atol=2 * _STEP)
 
 
+def test_a_picture_may_take_the_place_of_the_linear_one(demosaicker: Enhancer) -> None:
+    enhanced = demosaicker.enhance(_expose(_ramp(61, 83), CFA.bayer("GBRG")), ratio=_RATIO)
+    apart = enhanced.picture(exposure_ev=0.5)
+    assert enhanced.picture(exposure_ev=0.5, out=enhanced.linear) is enhanced.linear
+    np.testing.assert_array_equal(enhanced.linear, apart)
+
+
 def test_the_ratio_scales_the_result(demosaicker: Enhancer) -> None:
     raw = _expose(_ramp(40, 48), CFA.bayer("GRBG"))
     once, twice = (demosaicker.enhance(raw, ratio=ratio) for ratio in (10.0, 20.0))

@@ -217,7 +217,8 @@ def enhance_file(job: Job, enhancer: Enhancer, settings: PictureSettings) -> Don
     else:
         if settings.exposure_ev:
             metadata["Exposure"] = f"{settings.exposure_ev:+g} EV"
-        picture = enhanced.picture(exposure_ev=settings.exposure_ev)
+        reused = None if settings.compare else enhanced.linear  # memory that is not needed any more
+        picture = enhanced.picture(exposure_ev=settings.exposure_ev, out=reused)
         clock.lap("develop")
         write_picture(
             job.target,

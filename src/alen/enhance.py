@@ -84,13 +84,14 @@ class Enhanced:
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Wall-clock seconds by part: "prepare", "network"."""
 
-    def picture(self, *, exposure_ev: float = 0.0) -> NDArray[np.float32]:
+    def picture(self, *, exposure_ev: float = 0.0, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Return the developed sRGB picture (H, W, 3) float32 in [0, 1], display-encoded, sensor orientation.
 
         Args:
             exposure_ev: Brighter (above 0) or darker by this many stops.
+            out: Where to put it; ``linear`` itself, if that is no longer needed. By default a new array.
         """
-        return develop(self.linear, self.raw.cam2rgb, exposure_ev=exposure_ev, clip_level=self.clip_level)
+        return develop(self.linear, self.raw.cam2rgb, exposure_ev=exposure_ev, clip_level=self.clip_level, out=out)
 
     @property
     def clip_level(self) -> float:

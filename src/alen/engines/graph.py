@@ -40,9 +40,11 @@ def trunk(config: AlenConfig, arrays: Arrays, height: int, width: int) -> Any:
 
 
 def averages(height: int, width: int) -> Any:
-    """Return the ov.Model from planes (1, 4, h, w) to the averages of the "pyramid" base, (1, 9, h, w).
+    """Return the ov.Model from planes (1, 4, h, w) to the averages of the "pyramid" base, without their rows between.
 
-    Three channels for each of `PYRAMID`: see `alen.models.alen.pyramid`.
+    An output (1, 3, ⌈h/side⌉, w) for each of `PYRAMID`, see `alen.models.alen.pyramid`: continued along the rows, while
+    `between_rows` continues what is needed of it down the columns. As a whole the averages would be as large as the
+    picture.
     """
     planes = ops.parameter([1, 4, height, width], np.float32, name="planes")
     mix = np.array([[1, 0, 0, 0], [0, 0.5, 0.5, 0], [0, 0, 0, 1]], dtype=np.float32)[:, :, None, None]
@@ -51,17 +53,36 @@ def averages(height: int, width: int) -> Any:
     for side in PYRAMID:
         coarse = ops.minimum(_average(coarse, side // reached), _constant(PYRAMID_CEILING))
         reached = side
-        size = [side * n for n in _shape(coarse)[2:]]
         fine = ops.interpolate(
             coarse,
-            np.array(size),
+            np.array([side * _shape(coarse)[3]]),
             "linear_onnx",
             "sizes",
-            axes=np.array([2, 3]),
+            axes=np.array([3]),
             coordinate_transformation_mode="half_pixel",
         )
-        levels.append(ops.slice(fine, [0, 0], [height, width], [1, 1], [2, 3]))
-    return ov.Model([ops.result(ops.concat(levels, 1), name="averages")], [planes], "alen_averages")
+        levels.append(ops.result(ops.slice(fine, [0], [width], [1], [3]), name=f"average{side}"))
+    return ov.Model(levels, [planes], "alen_averages")
+
+
+def between_rows(level: NDArray[np.float32], side: int, rows: slice, out: NDArray[np.float32]) -> None:
+    """Continue averages bilinearly down the columns.
+
+    Args:
+        level: (3, ⌈h/side⌉, w) from `averages`.
+        side: Rows of an average.
+        rows: The n rows of the frame that are wanted.
+        out: (3, n, w), where they go.
+    """
+    position = np.maximum((np.arange(rows.start, rows.stop) + 0.5) / side - 0.5, 0)
+    above = position.astype(np.intp)
+    below = np.minimum(above + 1, level.shape[1] - 1)
+    first = above[0]
+    weights = np.zeros((rows.stop - rows.start, below[-1] + 1 - first), dtype=np.float32)
+    row = np.arange(len(weights))
+    weights[row, above - first] = above + 1 - position
+    weights[row, below - first] += position - above
+    np.matmul(weights, level[:, first : below[-1] + 1], out=out)
 
 
 def composition(config: AlenConfig) -> Any:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from alen.config import PYRAMID, AlenConfig
 from alen.engines import Precision
-from alen.engines.graph import averages, composition, trunk
+from alen.engines.graph import averages, between_rows, composition, trunk
 from alen.errors import DeviceError, WeightsError
 from alen.weights import Weights
 
@@ -88,16 +88,15 @@ class OpenVinoEngine:
         head = request.get_output_tensor(0).data  # (1, C, h, w)
         self._trunk.release_memory()  # of the layers, which is most of it; the output has its own
 
-        levels = None
+        levels = []
         if self._averages is not None:
             averager = self._averages.create_infer_request()
             averager.infer({"planes": planes[None]}, share_inputs=True, share_outputs=True)
-            levels = averager.get_output_tensor(0).data  # (1, 9, h, w)
-            self._averages.release_memory()
+            levels = [averager.get_output_tensor(index).data[0] for index in range(len(PYRAMID))]
         return self._compose(head, planes, levels)
 
     def _compose(
-        self, head: NDArray[np.float32], planes: NDArray[np.float32], levels: NDArray[np.float32] | None
+        self, head: NDArray[np.float32], planes: NDArray[np.float32], levels: list[NDArray[np.float32]]
     ) -> NDArray[np.float32]:
         """Return the picture, made in stripes whose values stay in the processor's cache, in the same few buffers."""
         _, height, width = planes.shape
@@ -114,8 +113,8 @@ class OpenVinoEngine:
                 stripe = inputs["planes"][0]  # (4, n + 2, w + 2)
                 np.take(planes, around, axis=1, out=stripe[:, :, 1:-1])
                 stripe[:, :, 0], stripe[:, :, -1] = stripe[:, :, 1], stripe[:, :, -2]
-            if levels is not None:
-                inputs["averages"][:] = levels[:, :, rows]
+            for index, level in enumerate(levels):
+                between_rows(level, PYRAMID[index], rows, inputs["averages"][0, 3 * index : 3 * index + 3])
             request.set_output_tensor(ov.Tensor(picture[2 * top : 2 * rows.stop], shared_memory=True))
             request.infer(inputs, share_inputs=True, share_outputs=True)
         return picture
