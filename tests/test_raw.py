@@ -12,7 +12,7 @@ import rawpy
 import tifffile
 from PIL import Image
 
-from alen.cfa import BAYER_PHASES, CFA, pack
+from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb, pack
 from alen.color import cam2rgb_from_xyz2cam
 from alen.dng import read_directories, write_cfa_dng
 from alen.errors import AlenError, CorruptRawError, NotRawError, RawError, RawNotFoundError, UnsupportedRawError
@@ -187,6 +187,59 @@ def test_a_missing_white_balance_becomes_that_of_daylight() -> None:
         image = read_raw(data)
         assert image.white_balance == pytest.approx((red / green, 1, blue / green))
         assert any("daylight" in warning for warning in image.warnings)
+
+
+LIGHT = (1.418, 1.0, 2.405)
+"""Gains for a lamp of 3200 K seen through XYZ2CAM."""
+
+
+def scene_mosaic(scale: float = 12_000.0) -> np.ndarray:
+    """Return the RGGB mosaic of gray and colored rectangles under LIGHT."""
+    rng = np.random.default_rng(0)
+    scene = np.full((480, 640, 3), 0.1)
+    for _ in range(120):
+        y, x, height, width = rng.integers(0, 400), rng.integers(0, 540), rng.integers(30, 80), rng.integers(40, 100)
+        tint = np.ones(3) if rng.random() < 0.4 else rng.uniform(0.2, 1, 3)
+        scene[y : y + height, x : x + width] = rng.uniform(0.02, 0.8) * tint
+    for axis in (0, 1, 0, 1):  # a mosaic of perfectly sharp edges has false colors
+        scene = (np.roll(scene, 1, axis) + scene + np.roll(scene, -1, axis)) / 3
+    sensor = mosaic_from_rgb(scene / np.array(LIGHT), CFA.bayer("RGGB"))
+    return np.round(512 + scale * sensor + rng.normal(0, 3, sensor.shape)).astype(np.uint16)
+
+
+@pytest.mark.parametrize("known", [{"iso": 100}, {"exposure_time_s": 0.1}])
+def test_a_file_that_knows_its_exposure_is_believed(known: dict[str, float]) -> None:
+    image = read_raw(dng(scene_mosaic(), **known))
+    assert image.white_balance == pytest.approx((2.125, 1.0, 1.625), rel=1e-6)
+    assert image.warnings == ()
+
+
+def test_a_file_that_does_not_know_its_exposure_holds_a_preset() -> None:
+    image = read_raw(dng(scene_mosaic(), aperture=2.8))
+    np.testing.assert_allclose(image.white_balance, LIGHT, rtol=0.03)
+    (warning,) = image.warnings
+    assert "R 2.12, B 1.62" in warning
+    assert f"R {image.white_balance[0]:.2f}, B {image.white_balance[2]:.2f}" in warning
+
+
+def test_a_preset_is_kept_where_the_mosaic_says_too_little() -> None:
+    image = read_raw(dng(scene_mosaic(scale=2.0)))
+    assert image.white_balance == pytest.approx((2.125, 1.0, 1.625), rel=1e-6)
+    assert image.warnings == ()
+
+
+def test_a_missing_white_balance_is_estimated() -> None:
+    for settings in ({"white_balance": (1.0, 1.0, 1.0)}, {"white_balance": (1.0, 1.0, 1.0), "iso": 100}):
+        image = read_raw(dng(scene_mosaic(), **settings))
+        np.testing.assert_allclose(image.white_balance, LIGHT, rtol=0.03)
+        (warning,) = image.warnings
+        assert f"R {image.white_balance[0]:.2f}, B {image.white_balance[2]:.2f}" in warning
+        assert "daylight" in warning
+
+
+def test_a_preset_is_kept_without_a_matrix_to_judge_it_by() -> None:
+    image = read_raw(without(dng(scene_mosaic()), 50721))
+    assert image.white_balance == pytest.approx((2.125, 1.0, 1.625), rel=1e-6)
 
 
 def test_a_missing_matrix_becomes_neutral_with_a_warning() -> None:
@@ -459,7 +512,10 @@ def test_real_files(name: str, shared_data: Path) -> None:
     np.testing.assert_allclose(np.sum(image.cam2rgb, axis=1), 1, atol=1e-12)
     assert np.all(np.diag(image.cam2rgb) > 1)
     neutral = 1 / np.array(read_directories(path.read_bytes())[0].numbers(50728))
-    np.testing.assert_allclose(image.white_balance, neutral / neutral[1], rtol=1e-6)
+    if name.startswith("canon"):  # neither ISO nor exposure time: its neutral is a preset that does not fit the light
+        assert abs(image.white_balance[0] / neutral[0] * neutral[1] - 1) > 0.3
+    else:
+        np.testing.assert_allclose(image.white_balance, neutral / neutral[1], rtol=1e-6)
     with rawpy.imread(str(path)) as raw:
         colors = np.minimum(raw.raw_colors_visible[:6, :6] % 3 + (raw.raw_colors_visible[:6, :6] == 3), 2)
     np.testing.assert_array_equal(image.cfa.color_map(6, 6), colors)
@@ -471,9 +527,10 @@ def test_our_colors_are_libraws_colors(name: str, shared_data: Path) -> None:
     path = shared_data / "raw" / name
     image = read_raw(path)
     planes = pack(normalize(image.mosaic, image.cfa, image.black_level, image.white_level), image.cfa)
-    camera_rgb = np.stack([planes[0], (planes[1] + planes[2]) / 2, planes[3]], axis=-1) * image.white_balance
-    linear = camera_rgb @ np.array(image.cam2rgb).T
     with rawpy.imread(str(path)) as raw:
+        as_shot = np.array(raw.camera_whitebalance[:3]) / raw.camera_whitebalance[1]
+        camera_rgb = np.stack([planes[0], (planes[1] + planes[2]) / 2, planes[3]], axis=-1) * as_shot
+        linear = camera_rgb @ np.array(image.cam2rgb).T
         libraw = raw.postprocess(
             half_size=True,
             use_camera_wb=True,

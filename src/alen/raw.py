@@ -12,7 +12,7 @@ import contextlib
 import io
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -22,7 +22,7 @@ import rawpy
 from numpy.typing import NDArray
 
 from alen.cfa import CFA, PLANES
-from alen.color import cam2rgb_from_xyz2cam
+from alen.color import RGB_FROM_XYZ, cam2rgb_from_xyz2cam
 from alen.dng import (
     PHOTOMETRIC_CFA,
     PHOTOMETRIC_LINEAR_RAW,
@@ -39,9 +39,14 @@ from alen.errors import (
     SettingsError,
     UnsupportedRawError,
 )
+from alen.levels import normalize
+from alen.white_balance import estimate_white_balance
 
 Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
 """A (3, 3) matrix, row by row."""
+
+Gains = tuple[float, float, float]
+"""White balance gains of R, G and B; green = 1."""
 
 _SUPPORTED_CFA_SIZES: Final = (2,)
 """Sides of the patterns we have weights for. X-Trans is read all the same: add 6 to let it through."""
@@ -145,8 +150,12 @@ class RawImage:
     """DN without light of R, Gr, Gb and B. Fractional where a DNG says so."""
     white_level: float
     """DN at which the sensor saturates; above all black levels."""
-    white_balance: tuple[float, float, float]
-    """Gains of R, G and B as shot; green = 1."""
+    white_balance: Gains
+    """Gains of R, G and B; green = 1. As shot, if the file says so and knows its own exposure. A file with neither ISO
+    nor exposure time was written by a program that did not know the camera's settings, so its gains are a preset: then,
+    and if they are missing or all equal, they are estimated from the mosaic (`alen.white_balance`), with a warning that
+    names both. If the mosaic says too little (dark, flat, noise), it is the file's gains all the same, else those of
+    daylight."""
     cam2rgb: Matrix
     """White-balanced linear camera RGB → linear sRGB; rows sum to 1."""
     orientation: int
@@ -432,8 +441,7 @@ def _interpret(raw: Any, data: bytes, structure: list[Directory], name: str, kin
     tags = _tags(data, structure)
     exposure = _exposure(raw, tags)
     camera = _camera(tags, structure)
-    white_balance = _white_balance(raw, warnings)
-    cam2rgb = _cam2rgb(raw, is_dng, camera, warnings)
+    cam2rgb, xyz2cam = _matrices(raw, is_dng, camera, warnings)
     sizes = raw.sizes
     if sizes.pixel_aspect != 1:
         warnings.append(f"The pixels are not square (aspect {sizes.pixel_aspect:g}); the picture looks stretched.")
@@ -442,6 +450,15 @@ def _interpret(raw: Any, data: bytes, structure: list[Directory], name: str, kin
     mosaic = np.array(raw.raw_image_visible, dtype=np.uint16, order="C")  # a copy
     _check_mosaic(mosaic, black_level, white_level, name, kind)
     mosaic.flags.writeable = False
+
+    def estimate() -> Gains | None:
+        return (
+            None
+            if xyz2cam is None
+            else estimate_white_balance(normalize(mosaic, cfa, black_level, white_level), cfa, xyz2cam)
+        )
+
+    white_balance = _white_balance(raw, exposure, estimate, warnings)
     return RawImage(
         mosaic=mosaic,
         cfa=cfa,
@@ -528,44 +545,79 @@ def _plane_means(values: NDArray[np.float64], planes: NDArray[np.uint8]) -> list
     return [means[1] or 0.0 if mean is None else mean for mean in means]
 
 
-def _white_balance(raw: Any, warnings: list[str]) -> tuple[float, float, float]:
-    """Return the gains as shot, else for daylight, else neutral ones with a warning."""
-    for gains, what in ((raw.camera_whitebalance, None), (raw.daylight_whitebalance, "daylight")):
-        red, green, blue = (float(gain) for gain in gains[:3])
-        is_set = all(np.isfinite(gain) and gain > 0 for gain in (red, green, blue)) and not red == green == blue
-        if is_set and all(1 / 32 < gain / green < 32 for gain in (red, blue)):
-            if what is not None:
-                warnings.append(f"The file holds no white balance; that of {what} is used.")
-            return red / green, 1.0, blue / green
+def _white_balance(raw: Any, exposure: _Exposure, estimate: Callable[[], Gains | None], warnings: list[str]) -> Gains:
+    """Return the gains as shot if they can be believed, else estimated, as shot all the same, for daylight, or 1."""
+    as_shot, daylight = _gains(raw.camera_whitebalance), _gains(raw.daylight_whitebalance)
+    if as_shot is not None and (exposure.iso is not None or exposure.time_s is not None):
+        return as_shot
+    estimated = estimate()
+    if estimated is not None and as_shot is not None:
+        warnings.append(
+            "The file knows neither its ISO nor its exposure time, so its white balance is taken for a preset "
+            f"({_gains_in_words(as_shot)}); the one estimated from the picture is used ({_gains_in_words(estimated)})."
+        )
+        return estimated
+    if estimated is not None:
+        instead = f" and not that of daylight ({_gains_in_words(daylight)})" if daylight is not None else ""
+        warnings.append(
+            "The file holds no white balance; the one estimated from the picture is used "
+            f"({_gains_in_words(estimated)}){instead}."
+        )
+        return estimated
+    if as_shot is not None:
+        return as_shot
+    if daylight is not None:
+        warnings.append("The file holds no white balance; that of daylight is used.")
+        return daylight
     warnings.append("The file holds no white balance and none is known for the camera; all gains are 1.")
     return 1.0, 1.0, 1.0
 
 
-def _cam2rgb(raw: Any, is_dng: bool, camera: str, warnings: list[str]) -> Matrix:
-    """Return the matrix of the DNG, else LibRaw's for the camera, else that of the MakerNote, else a neutral one.
+def _gains(multipliers: Any) -> Gains | None:
+    """Return LibRaw's multipliers with green = 1; None if they are missing, all equal or absurd."""
+    red, green, blue = (float(gain) for gain in multipliers[:3])
+    is_set = all(np.isfinite(gain) and gain > 0 for gain in (red, green, blue)) and not red == green == blue
+    if is_set and all(1 / 32 < gain / green < 32 for gain in (red, blue)):
+        return red / green, 1.0, blue / green
+    return None
 
-    LibRaw's ``color_matrix`` is already white-balanced camera RGB → linear sRGB; for a DNG it is made of the
-    ColorMatrix nearest to D65, CameraCalibration and AnalogBalance. ``rgb_xyz_matrix`` is XYZ → camera RGB.
+
+def _gains_in_words(gains: Gains) -> str:
+    return f"R {gains[0]:.2f}, B {gains[2]:.2f}"
+
+
+def _matrices(raw: Any, is_dng: bool, camera: str, warnings: list[str]) -> tuple[Matrix, NDArray[np.float64] | None]:
+    """Return the matrix to linear sRGB, and that from XYZ to camera RGB if it is known.
+
+    The first one at hand: that of the DNG, LibRaw's for the camera, that of the MakerNote, a neutral one. LibRaw's
+    ``color_matrix`` is already white-balanced camera RGB → linear sRGB; for a DNG it is made of the ColorMatrix nearest
+    to D65, CameraCalibration and AnalogBalance, whose balance is in its daylight gains. ``rgb_xyz_matrix`` is XYZ →
+    camera RGB.
     """
     own = np.asarray(raw.color_matrix, dtype=np.float64)[:, :3]
     table = np.asarray(raw.rgb_xyz_matrix, dtype=np.float64)[:3]
     for matrix, is_xyz2cam in ((own, False), (table, True)) if is_dng else ((table, True), (own, False)):
         if not np.any(matrix) or not np.all(np.isfinite(matrix)):
             continue
+        xyz2cam = None
         if is_xyz2cam:
             try:
                 cam2rgb = cam2rgb_from_xyz2cam(matrix)
             except SettingsError:
                 continue  # singular: no better than missing
+            xyz2cam = matrix
         else:
             sums = matrix.sum(axis=1, keepdims=True)
             if np.any(np.abs(sums - 1) > 0.01) or abs(np.linalg.det(matrix)) < 1e-3:
                 continue
             cam2rgb = matrix / sums
+            daylight = _gains(raw.daylight_whitebalance)
+            if is_dng and daylight is not None:
+                xyz2cam = np.linalg.inv(cam2rgb) @ RGB_FROM_XYZ / np.reshape(daylight, (3, 1))
         rows = [(float(row[0]), float(row[1]), float(row[2])) for row in cam2rgb]
-        return rows[0], rows[1], rows[2]
+        return (rows[0], rows[1], rows[2]), xyz2cam
     warnings.append(f"No color matrix is known for {camera}; its colors are taken as sRGB and look pale.")
-    return _NEUTRAL_MATRIX
+    return _NEUTRAL_MATRIX, None
 
 
 def _check_mosaic(
