@@ -200,3 +200,13 @@ def test_metadata_tell_how_it_was_made(enhancer: Enhancer) -> None:
 def test_missing_weights(tmp_path: Path) -> None:
     with pytest.raises(WeightsError):
         Enhancer(tmp_path / "none.safetensors")
+
+
+def test_weights_that_paint_finished_pictures_are_refused(tmp_path: Path) -> None:
+    """Their output is sRGB already; developed once more it would look like a picture with wrong colors."""
+    config = AlenConfig(widths=(4, 8, 8, 8))
+    arrays = {name: value.numpy() for name, value in Alen(config).state_dict().items()}
+    path = tmp_path / "srgb.safetensors"
+    save_weights(path, arrays, config, TrainingFacts(steps=0, photographs=0))
+    with pytest.raises(WeightsError, match="finished sRGB"):
+        Enhancer(path)

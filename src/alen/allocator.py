@@ -16,7 +16,7 @@ def keep_freed_memory() -> None:
 
     By default large blocks go back to the kernel, which clears every page before it hands it out again. For a process
     that makes one picture-sized array after the other that is a tenth of its time, and up to half in eager torch.
-    Changes the whole process: for programs to call, not for libraries.
+    Changes the whole process: for what owns it to call, such as the command line or a training run.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

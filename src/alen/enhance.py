@@ -20,7 +20,7 @@ from alen.cfa import CFA, pack
 from alen.color import develop
 from alen.engines import MULTIPLE, Engine, Precision
 from alen.engines.openvino import OpenVinoEngine
-from alen.errors import SettingsError
+from alen.errors import SettingsError, WeightsError
 from alen.levels import MAX_RATIO, amplify, estimate_ratio, normalize
 from alen.raw import RawImage
 from alen.tiling import Padding
@@ -109,7 +109,7 @@ class Enhancer:
         threads: CPU threads; None uses all cores.
 
     Raises:
-        WeightsError: The weights cannot be used.
+        WeightsError: The weights cannot be used, or were not trained for camera RGB.
         DeviceError: The device is not there.
     """
 
@@ -122,6 +122,11 @@ class Enhancer:
         threads: int | None = None,
     ) -> None:
         self.weights = load_weights(find_weights(str(model)))
+        if self.weights.config.target != "camera":
+            raise WeightsError(
+                f"{model}: these weights paint finished sRGB pictures, and there is no linear camera RGB to develop. "
+                'Name weights with the target "camera".'
+            )
         self.engine: Engine = OpenVinoEngine(self.weights, device=device, precision=precision, threads=threads)
 
     def enhance(self, raw: RawImage, *, ratio: float | None = None) -> Enhanced:

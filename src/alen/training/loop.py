@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import csv
-import ctypes
 import json
 import math
 import platform
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from alen import __version__
+from alen.allocator import keep_freed_memory
 from alen.color import develop, eotf_srgb
 from alen.config import AlenConfig, SidUnetConfig
 from alen.data.pairs import PhotoPairs, make_pair
@@ -103,7 +103,7 @@ def train(
         raise TrainingError(f"{run}: a run is there already. Go on with --resume, or name another folder.")
     if threads is not None:
         torch.set_num_threads(threads)
-    _keep_freed_memory()
+    keep_freed_memory()
     torch.manual_seed(config.seed)
 
     train_photos, held_out = split(find_photos(photos))
@@ -322,15 +322,6 @@ def _describe_run(run: Path, config: TrainingConfig, train_photos: list[Path], h
         "threads": torch.get_num_threads(),
     }
     (run / "config.json").write_text(json.dumps(facts, indent=1) + "\n")
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc keep large freed blocks: giving each back to the kernel costs eager torch up to half its time."""
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        m_trim_threshold, m_mmap_threshold = -1, -3  # malloc.h
-        libc.mallopt(m_mmap_threshold, 1 << 30)
-        libc.mallopt(m_trim_threshold, (1 << 31) - 1)
 
 
 class _CsvLog:
