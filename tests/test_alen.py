@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from alen.color import eotf_inverse_srgb
-from alen.config import PYRAMID, PYRAMID_CEILING, AlenConfig
+from alen.config import DEMOSAICKED, PYRAMID, PYRAMID_CEILING, AlenConfig
 from alen.demosaic import demosaic_malvar
 from alen.models.alen import Alen, pyramid
 
@@ -135,7 +135,7 @@ def test_weights_are_per_pixel() -> None:
     assert not shown[:, :, :, 0::2].any()
 
 
-@pytest.mark.parametrize("level", [1, 2, 3])
+@pytest.mark.parametrize("level", [1, 2, 3, 4])
 @pytest.mark.parametrize("size", [(7, 11), (40, 56), (136, 200)])
 def test_pyramid_averages_squares(level: int, size: tuple[int, int]) -> None:
     """Averages of averages, continued bilinearly; written out in numpy."""
@@ -149,7 +149,7 @@ def test_pyramid_averages_squares(level: int, size: tuple[int, int]) -> None:
         means = np.empty((3, rows, columns))
         for y, x in np.ndindex(rows, columns):
             means[:, y, x] = squares[:, y * step : (y + 1) * step, x * step : (x + 1) * step].mean(axis=(1, 2))
-        squares = np.minimum(means, PYRAMID_CEILING)
+        squares = np.minimum(means, PYRAMID_CEILING) if larger >= 4 else means
     for y, x in ((0, 0), (size[0] - 1, size[1] - 1), (size[0] // 2, size[1] // 3)):
         at = [np.clip((n + 0.5) / side - 0.5, 0, count - 1) for n, count in ((y, rows), (x, columns))]
         low = [int(a) for a in at]
@@ -163,22 +163,31 @@ def test_pyramid_averages_squares(level: int, size: tuple[int, int]) -> None:
 def test_lamps_light_no_square_but_their_own() -> None:
     planes = torch.zeros(1, 4, 128, 128)
     planes[:, :, 2, 2] = 300.0
-    fine, middle, coarse = (average[0, :, :, :] for average in pyramid(planes))
+    finest, fine, middle, coarse = (average[0, :, :, :] for average in pyramid(planes))
+    assert finest.max() == pytest.approx(300 / 4 * 0.75**2)
     assert fine.max() == PYRAMID_CEILING
     assert middle.max() <= PYRAMID_CEILING / 16
     assert coarse.max() <= PYRAMID_CEILING / 256
 
 
-def test_pyramid_base_shows_what_it_is_told() -> None:
-    network, planes = Alen(AlenConfig(base="pyramid")), _planes(1, 40, 56)
-    head = _head(0.0, 0.0, 40, 56)
-    head[:, 12] = 60.0
-    picture = network.compose(head, planes)[0].permute(1, 2, 0).numpy()
-    np.testing.assert_allclose(picture, eotf_inverse_srgb(demosaic_malvar(planes[0].numpy())), atol=2e-6)
-    head[:, 14] = 120.0
-    picture = network.compose(head, planes)
-    average = pyramid(planes)[1].repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-    np.testing.assert_allclose(picture.numpy(), eotf_inverse_srgb(average.numpy()), atol=2e-6)
+def test_mixture_shows_what_it_is_told() -> None:
+    network, planes = Alen(AlenConfig(base="mixture")), _planes(1, 40, 56)
+
+    def shown(share: int) -> Tensor:
+        head = torch.zeros(1, network.config.head_channels, 40, 56)
+        head[:, 12 + share] = 60.0
+        return network.compose(head, planes)
+
+    malvar = shown(0)[0].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(malvar, eotf_inverse_srgb(demosaic_malvar(planes[0].numpy())), atol=2e-6)
+    transposed = planes[:, [0, 2, 1, 3]].transpose(2, 3)
+    head = torch.zeros(1, network.config.head_channels, 56, 40)
+    head[:, 12 + 1] = 60.0
+    torch.testing.assert_close(shown(2), network.compose(head, transposed).transpose(2, 3), atol=1e-5, rtol=0)
+    for level, average in enumerate(pyramid(planes)):
+        expected = average.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+        picture = shown(DEMOSAICKED + level).numpy()
+        np.testing.assert_allclose(picture, eotf_inverse_srgb(expected.numpy()), atol=2e-6)
 
 
 def test_without_a_base_the_head_is_the_picture() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -162,13 +163,14 @@ def test_ssim_equals_scikit_image_inside_the_border() -> None:
     )
     tensors = [torch.from_numpy(x.transpose(2, 0, 1))[None] for x in (a, b)]
     assert losses.ssim(*tensors).item() == pytest.approx(full[5:-5, 5:-5].mean(), abs=1e-6)
+    assert losses.ssim(*tensors, stride=2).item() == pytest.approx(full[5:-5:2, 5:-5:2].mean(), abs=1e-6)
     assert losses.ssim(tensors[0], tensors[0]).item() == pytest.approx(1)
 
 
-def test_l2_is_the_mean_of_per_picture_rms() -> None:
+def test_log_l2_is_the_mean_of_per_picture_logarithms() -> None:
     truth = torch.zeros(2, 3, 4, 4)
     prediction = torch.stack([torch.full((3, 4, 4), 0.1), torch.full((3, 4, 4), 0.3)])
-    assert losses.l2(prediction, truth).item() == pytest.approx(0.2, rel=1e-5)
+    assert losses.log_l2(prediction, truth).item() == pytest.approx(math.log(math.sqrt(0.1 * 0.3)), abs=1e-3)
 
 
 def test_roll_off_is_smooth_at_white_and_monotone() -> None:

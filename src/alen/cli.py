@@ -11,27 +11,20 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
 from alen import __version__
-from alen.errors import AlenError, SettingsError, TrainingError
+from alen.commands.console import FAILED, INTERRUPTED, OK, WRONG_USAGE, Flag, Progress, complain, print_table
+from alen.commands.train import train
+from alen.errors import AlenError, SettingsError
 
 if TYPE_CHECKING:
     from alen.batch import Done
     from alen.raw import RawImage
-    from alen.training.config import TrainingConfig
-    from alen.training.loop import StepReport
     from alen.weights import Weights
-
-OK: Final = 0
-FAILED: Final = 1
-WRONG_USAGE: Final = 2
-INTERRUPTED: Final = 130
-"""Exit codes."""
 
 _ORIENTATIONS: Final = {
     1: "upright",
@@ -45,9 +38,6 @@ _ORIENTATIONS: Final = {
 }
 """EXIF orientation in words."""
 
-_REPORT_EVERY: Final = 50
-"""Steps between the lines of a training that is not watched in a terminal."""
-
 app = App(
     name="alen",
     version=__version__,
@@ -60,16 +50,9 @@ app = App(
     "  alen enhance --help            see what else it can do",
 )
 
-train = App(
-    name="train",
-    help="Train weights of your own.",
-    usage="Usage: alen train RECIPE [OPTIONS]",
-    help_epilogue="Example:\n\n  alen train camera --photos photographs/ --out runs/first",
-)
 app.command(train)
 
 _Files = Annotated[list[Path], Parameter(name="FILE", negative=(), json_list=False)]  # "[1].dng" is a file
-_Flag = Parameter(negative=(), show_default=False)
 
 
 @app.command(
@@ -87,14 +70,14 @@ def enhance(
     output: Annotated[str | None, Parameter(name=("--output", "-o"))] = None,
     ratio: Annotated[Literal["auto"] | float, Parameter(show_choices=False)] = "auto",
     ev: float = 0.0,
-    linear: Annotated[bool, _Flag] = False,
+    linear: Annotated[bool, Flag] = False,
     picture_format: Annotated[Literal["jpg", "png", "tif"] | None, Parameter(name="--format")] = None,
     quality: int = 95,
     model: str = "alen",
     device: str = "CPU",
     precision: Literal["auto", "bfloat16", "float32"] = "auto",
-    force: Annotated[bool, _Flag] = False,
-    compare: Annotated[bool, _Flag] = False,
+    force: Annotated[bool, Flag] = False,
+    compare: Annotated[bool, Flag] = False,
 ) -> int:
     """Turn dark RAW files into finished pictures.
 
@@ -134,11 +117,11 @@ def enhance(
     enhancer = Enhancer(model, device=device, precision=precision)
     failures = 0
     start = time.perf_counter()
-    with _Progress(len(jobs), "pictures") as progress:
+    with Progress(len(jobs), "pictures") as progress:
         for number, outcome in enumerate(enhance_files(jobs, enhancer, settings), start=1):
             if isinstance(outcome, Failed):
                 failures += 1
-                _complain(_located(outcome.source, outcome.error))
+                complain(_located(outcome.source, outcome.error))
             else:
                 print((f"[{number}/{len(jobs)}] " if len(jobs) > 1 else "") + _line(outcome), flush=True)
                 for warning in outcome.warnings:
@@ -164,7 +147,7 @@ def sample(
     ratio: float = 100.0,
     iso: float = 800.0,
     seed: int = 0,
-    force: Annotated[bool, _Flag] = False,
+    force: Annotated[bool, Flag] = False,
 ) -> int:
     """Make an extremely dark RAW file, with its bright reference, to try things with.
 
@@ -208,12 +191,12 @@ def info(
             facts = {"file": str(file), **_facts(read_raw(file))}
         except AlenError as error:
             failures += 1
-            _complain(_located(file, error))
+            complain(_located(file, error))
             found.append({"file": str(file), "error": str(error)})
             continue
         found.append(facts)
         if not as_json:
-            _print_table(str(file), _readable(facts))
+            print_table(str(file), _readable(facts))
     if as_json:
         print(json.dumps(found, indent=2))
     return FAILED if failures else OK
@@ -236,72 +219,7 @@ def models(names: Annotated[list[str] | None, Parameter(name="MODEL", negative=(
         print("No weights ship with this installation. Name a file with --model.")
     for name in chosen:
         weights = load_weights(find_weights(name))
-        _print_table(weights.name, _card(weights))
-    return OK
-
-
-@train.command(
-    usage="Usage: alen train camera --photos DIR --out RUN [OPTIONS]",
-    help_epilogue="Examples:\n\n"
-    "  alen train camera --photos photographs/ --out runs/first\n"
-    "  alen train camera --photos photographs/ --out runs/first --resume\n"
-    "  alen train camera --photos photographs/ --out runs/short --steps 2000 --patch 64 --batch 8",
-)
-def camera(
-    *,
-    photos: Path,
-    out: Path,
-    steps: int | None = None,
-    batch: int | None = None,
-    patch: int | None = None,
-    lr: float | None = None,
-    seed: int | None = None,
-    resume: Annotated[bool, _Flag] = False,
-    init: Path | None = None,
-    threads: int | None = None,
-    cache: Path | None = None,
-) -> int:
-    """Train weights for every Bayer camera, from photographs and simulated noise.
-
-    What is not given is as in the recipe of the shipped weights. The run can
-    be interrupted and taken up again with --resume and the same settings.
-
-    Args:
-        photos: Folder of clean photographs: JPEG, PNG, WebP, TIFF or Radiance HDR. A tenth is held out to judge by.
-        out: Folder of the run: weights, checkpoint, logs, pictures of how it goes.
-        steps: Optimizer steps.
-        batch: Patches per step; with it or --patch, all steps are alike instead of patches growing.
-        patch: Side of the patches in packed pixels (half of the mosaic's), a multiple of 16.
-        lr: Peak learning rate.
-        seed: Decides initial weights and all chance.
-        resume: Go on from the checkpoint of the run.
-        init: Weights to start from.
-        threads: CPU threads of the network.
-        cache: Folder for the decoded photographs, to share between runs; by default inside the run.
-    """
-    _require_torch()
-    from alen.training.config import camera as recipe
-    from alen.training.loop import train as run_training
-
-    config = _changed(recipe(), steps=steps, batch=batch, patch=patch, learning_rate=lr, seed=seed)
-    print(f"Training on the photographs in {photos} for {config.steps:,} steps; the run is in {out}")
-    progress = _TrainingProgress(config.steps)
-    try:
-        with progress:
-            weights = run_training(
-                config,
-                photos,
-                out,
-                resume=resume,
-                initial_weights=init,
-                cache=cache,
-                threads=threads,
-                report=progress.report,
-            )
-    except KeyboardInterrupt:
-        _complain(f"interrupted after step {progress.step:,}; go on with the same command and --resume.")
-        return INTERRUPTED
-    print(f"{weights}: the weights. Use them with --model {weights}")
+        print_table(weights.name, _card(weights))
     return OK
 
 
@@ -324,23 +242,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CycloptsError:  # has been printed
         return WRONG_USAGE
     except SettingsError as error:
-        _complain(str(error))
+        complain(str(error))
         return WRONG_USAGE
     except AlenError as error:
-        _complain(str(error))
+        complain(str(error))
         return FAILED
     except OSError as error:
-        _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return FAILED
     except KeyboardInterrupt:
-        _complain("interrupted")
+        complain("interrupted")
         return INTERRUPTED
     return code if isinstance(code, int) else OK
-
-
-def _complain(message: str) -> None:
-    """Print an error."""
-    print(f"error: {message}", file=sys.stderr)
 
 
 def _located(file: Path, error: AlenError) -> str:
@@ -430,138 +343,6 @@ def _card(weights: Weights) -> list[tuple[str, str]]:
             text = f"{score.get('psnr_db', float('nan')):.2f} dB, SSIM {score.get('ssim', float('nan')):.3f}"
         rows.append((f"score at {ratio.replace('x', '× ')}", text))
     return rows
-
-
-def _print_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
-    """Print names and values."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(title), title_justify="left", show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in rows:
-        table.add_row(Text(name), Text(value))  # Text, because file names may hold brackets
-    Console().print(table)
-
-
-def _require_torch() -> None:
-    """Raise TrainingError with what to do if torch is not there."""
-    from importlib.util import find_spec
-
-    if find_spec("torch") is None:
-        raise TrainingError("Training needs torch, which is not installed. Install it with: pip install 'alen[train]'")
-
-
-def _changed(
-    config: TrainingConfig, *, steps: int | None, batch: int | None, patch: int | None, **settings: float | None
-) -> TrainingConfig:
-    """Return a recipe with what the user gave."""
-    from alen.training.config import Stage
-
-    changes: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
-    if steps is not None:
-        changes["steps"] = steps
-    if batch is not None or patch is not None:
-        first = config.stages[0]
-        stage = Stage(
-            share=1.0,
-            patch_size=first.patch_size if patch is None else patch,
-            batch_size=first.batch_size if batch is None else batch,
-        )
-        changes["stages"] = (stage,)
-    return replace(config, **changes)
-
-
-class _Progress:
-    """A bar with the time left, if there are several things to do and somebody watches."""
-
-    def __init__(self, total: int, what: str) -> None:
-        self._bar: Any = None
-        if total > 1 and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("left"))
-            # what is printed must not run into the bar, unless it goes to a file anyway
-            self._bar = Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty())
-            self._task = self._bar.add_task(what, total=total)
-
-    def __enter__(self) -> _Progress:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def advance(self) -> None:
-        """Count one thing done."""
-        if self._bar is not None:
-            self._bar.advance(self._task)
-
-
-class _TrainingProgress:
-    """How a training goes: a bar for those who watch, else a line now and then."""
-
-    def __init__(self, total: int) -> None:
-        self.step = 0
-        self._total = total
-        self._score = ""
-        self._seconds = 0.0
-        self._bar: Any = None
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = (
-                MofNCompleteColumn(),
-                BarColumn(bar_width=10),
-                TimeRemainingColumn(),
-                TextColumn("{task.description}"),
-            )
-            self._bar = Progress(
-                *columns,
-                console=Console(stderr=True),
-                redirect_stdout=sys.stdout.isatty(),
-                speed_estimate_period=300,
-            )
-            self._task = self._bar.add_task("decoding the photographs", total=total)
-
-    def __enter__(self) -> _TrainingProgress:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def report(self, report: StepReport) -> None:
-        """Show the state after a step."""
-        self.step = report.step
-        is_first = self._seconds == 0.0
-        self._seconds = report.seconds if is_first else 0.98 * self._seconds + 0.02 * report.seconds
-        state = f"loss {report.loss:.4f}, {self._seconds:.2f} s/step"
-        waiting = f"{report.waiting:.0%} waiting for data"
-        scores = ""
-        if report.validation is not None:
-            scores = ", " + ", ".join(f"×{ratio:g} {psnr:.2f} dB" for ratio, (psnr, _) in report.validation.items())
-            mean = sum(psnr for psnr, _ in report.validation.values()) / len(report.validation)
-            self._score = f", {mean:.2f} dB"
-        if self._bar is not None:
-            if is_first:
-                self._bar.reset(self._task, completed=report.step - 1)
-            self._bar.update(
-                self._task, completed=report.step, description=f"{state}, {report.waiting:.0%} wait{self._score}"
-            )
-        if scores or (self._bar is None and (is_first or report.step % _REPORT_EVERY == 0)):
-            left = (self._total - report.step) * self._seconds / 60
-            print(
-                f"step {report.step:,} of {self._total:,}: {state}, {waiting}{scores}, {left:.0f} min left", flush=True
-            )
 
 
 if __name__ == "__main__":

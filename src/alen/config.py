@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, Self
+from typing import Final, Literal, Self, get_args, get_origin, get_type_hints
 
 from alen.errors import SettingsError
 
-PYRAMID: Final = (4, 16, 64)
-"""Sides of the averages of the "pyramid" base, in packed pixels."""
+DEMOSAICKED: Final = 3
+"""Demosaicked inputs in the "mixture" base: Malvar's, along the rows, along the columns."""
+
+PYRAMID: Final = (2, 4, 16, 64)
+"""Sides of the averages in the "mixture" base, in packed pixels."""
 
 PYRAMID_CEILING: Final = 1.5
-"""The smallest averages are clipped here before they are averaged on, so that a lamp does not light the squares around
-it. Single pixels are not: clipping their noise on one side would darken the darkest frames."""
+"""Averages over 4 × 4 packed pixels are clipped here before they are averaged on, so that a lamp does not light the
+squares around it. Smaller ones are not: clipping their noise on one side would darken the darkest frames."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +38,17 @@ class AlenConfig:
     """Upper bound of the channel gates. 1 is the published sigmoid, 2 starts as the identity."""
     key_grid: int | None = None
     """Side of the grid of keys and values; None pools them 4 × 4, as published: their number grows with the frame."""
-    base: Literal["none", "demosaic", "pyramid"] = "none"
+    base: Literal["none", "demosaic", "mixture"] = "none"
     """What the painted picture is added to: nothing; the demosaicked input times a weight predicted per pixel; or a
-    mixture of the demosaicked input and its averages over squares of `PYRAMID` packed pixels, predicted per cell."""
+    mixture, predicted per cell, of the input demosaicked in `DEMOSAICKED` ways and its averages over squares of
+    `PYRAMID` packed pixels."""
 
     def __post_init__(self) -> None:
         """Raise SettingsError on values no network can be built from."""
+        for name, kind in get_type_hints(type(self)).items():
+            if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
+                words = ", ".join(get_args(kind))
+                raise SettingsError(f"{name} is one of {words}; got {getattr(self, name)!r}.")
         if len(self.widths) != 4 or any(width < 4 or width % 4 for width in self.widths):
             raise SettingsError(f"widths are four multiples of 4; got {self.widths}.")
         if not self.brightness or any(factor <= 0 for factor in self.brightness):
@@ -53,12 +61,13 @@ class AlenConfig:
     @classmethod
     def shipped(cls) -> Self:
         """Return the form whose weights ship with the package."""
-        return cls(target="camera", brightness=(0.25, 1.0, 4.0, 16.0), gate_scale=2.0, key_grid=16, base="pyramid")
+        return cls(target="camera", brightness=(0.25, 1.0, 4.0, 16.0), gate_scale=2.0, key_grid=16, base="mixture")
 
     @property
     def head_channels(self) -> int:
-        """Channels of the head: 12 for the picture, and 4 more for the weights of the base."""
-        return 12 if self.base == "none" else 16
+        """Channels of the head: 12 for the picture, and those for the weights of the base."""
+        shares = {"none": 0, "demosaic": 4, "mixture": DEMOSAICKED + len(PYRAMID)}
+        return 12 + shares[self.base]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,12 @@
-"""Linear demosaicing after Malvar, He and Cutler (ICASSP 2004), as one small convolution over packed planes.
+"""Linear demosaicing as small convolutions over packed planes: from the 4 planes to 12 channels, then a pixel shuffle.
 
-"High-quality linear interpolation for demosaicing of Bayer-patterned color images": bilinear interpolation of the
-missing color plus the Laplacian of the color that is there. Its 5 × 5 filters over the mosaic touch only the next
-packed neighbor on each side, so the whole method is a fixed 3 × 3 convolution from the 4 packed planes to 12 channels,
-followed by a pixel shuffle. The network's demosaicked base and the classical pipeline share these kernels.
+`malvar_kernels`: Malvar, He and Cutler, "High-quality linear interpolation for demosaicing of Bayer-patterned color
+images", ICASSP 2004: bilinear interpolation of the missing color plus the Laplacian of the color that is there.
+
+`directional_kernels`: green interpolated along the rows only or along the columns only, with the second derivative of
+the color that is there as correction (Hamilton and Adams, US patent 5629734, expired), then red and blue from
+bilinearly interpolated color differences. Along an edge this is right where an isotropic filter makes zippers; which
+of the two is along the edge, somebody else has to say: the network does.
 """
 
 from __future__ import annotations
@@ -51,6 +54,53 @@ def malvar_kernels() -> NDArray[np.float32]:
             plane = 2 * (row % 2) + column % 2
             kernels[4 * color + 2 * y + x, plane, row // 2 + 1, column // 2 + 1] += value / 8
     return kernels
+
+
+def directional_kernels(*, vertical: bool) -> NDArray[np.float32]:
+    """Return the convolution that demosaics packed RGGB planes with green taken from one direction.
+
+    Args:
+        vertical: Interpolate green along the columns instead of along the rows.
+
+    Returns:
+        (12, 4, 3, 5) float32, with ``vertical`` (12, 4, 5, 3); channels as in `malvar_kernels`. Each kernel sums to 1.
+    """
+    kernels = np.zeros((12, 4, 3, 5), dtype=np.float32)
+    for channel in range(12):
+        color, y, x = channel // 4, channel // 2 % 2, channel % 2
+        for (row, column), tap in _along_rows(color, y, x).items():
+            kernels[channel, 2 * (row % 2) + column % 2, row // 2 + 1, column // 2 + 2] = tap
+    if not vertical:
+        return kernels
+    # transposing the mosaic swaps rows and columns within every cell: planes Gr and Gb, and pixels (0, 1) and (1, 0)
+    transposed = kernels.transpose(0, 1, 3, 2)[:, [0, 2, 1, 3]]
+    return np.ascontiguousarray(transposed.reshape(3, 2, 2, 4, 5, 3).swapaxes(1, 2).reshape(12, 4, 5, 3))
+
+
+def _along_rows(color: int, y: int, x: int) -> dict[tuple[int, int], float]:
+    """Return the taps (row, column) → weight, in mosaic pixels, that give a color at pixel (y, x) of the first cell."""
+    if color == 1:
+        return _green_along_row(y, x)
+    if _color_at(y, x) == color:
+        return {(y, x): 1.0}
+    around = [(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if _color_at(y + dy, x + dx) == color]
+    taps = _green_along_row(y, x)
+    for site in around:  # plus the mean of color − green over the nearest pixels of that color
+        taps[site] = taps.get(site, 0.0) + 1 / len(around)
+        for place, tap in _green_along_row(*site).items():
+            taps[place] = taps.get(place, 0.0) - tap / len(around)
+    return taps
+
+
+def _green_along_row(y: int, x: int) -> dict[tuple[int, int], float]:
+    if _color_at(y, x) == 1:
+        return {(y, x): 1.0}
+    return {(y, x - 2): -0.25, (y, x - 1): 0.5, (y, x): 0.5, (y, x + 1): 0.5, (y, x + 2): -0.25}
+
+
+def _color_at(row: int, column: int) -> int:
+    """Return the color (0 R, 1 G, 2 B) of a pixel of an RGGB mosaic."""
+    return row % 2 + column % 2
 
 
 def demosaic_malvar(planes: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -7,7 +7,8 @@ picture runs in float32, so that highlights keep finer steps than bfloat16 has.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from alen.config import PYRAMID, PYRAMID_CEILING, AlenConfig
-from alen.demosaic import malvar_kernels
+from alen.config import DEMOSAICKED, PYRAMID, PYRAMID_CEILING, AlenConfig
+from alen.demosaic import directional_kernels, malvar_kernels
 
 _SLOPE = np.float32(0.2)
 
@@ -25,7 +26,7 @@ Arrays = Mapping[str, NDArray[np.float32]]
 
 
 def trunk(config: AlenConfig, arrays: Arrays, height: int, width: int) -> Any:
-    """Return the ov.Model from planes (1, 4, h, w) to the head's channels (1, 12 or 16, h, w)."""
+    """Return the ov.Model from planes (1, 4, h, w) to the head's channels (1, 12 and more, h, w)."""
     planes = ops.parameter([1, 4, height, width], np.float32, name="planes")
     copies = [ops.clamp(ops.multiply(planes, _constant(factor)), -1.0, 1.0) for factor in config.brightness]
     build = _Builder(config, arrays)
@@ -40,7 +41,7 @@ def trunk(config: AlenConfig, arrays: Arrays, height: int, width: int) -> Any:
 
 
 def averages(height: int, width: int) -> Any:
-    """Return the ov.Model from planes (1, 4, h, w) to the averages of the "pyramid" base, without their rows between.
+    """Return the ov.Model from planes (1, 4, h, w) to the averages of the "mixture" base, without their rows between.
 
     An output (1, 3, ⌈h/side⌉, w) for each of `PYRAMID`, see `alen.models.alen.pyramid`: continued along the rows, while
     `between_rows` continues what is needed of it down the columns. As a whole the averages would be as large as the
@@ -51,8 +52,9 @@ def averages(height: int, width: int) -> Any:
     rgb = ops.convolution(planes, ops.constant(mix), [1, 1], [0, 0], [0, 0], [1, 1])  # (1, 3, h, w)
     levels, coarse, reached = [], rgb, 1
     for side in PYRAMID:
-        coarse = ops.minimum(_average(coarse, side // reached), _constant(PYRAMID_CEILING))
-        reached = side
+        coarse, reached = _average(coarse, side // reached), side
+        if side >= 4:
+            coarse = ops.minimum(coarse, _constant(PYRAMID_CEILING))
         fine = ops.interpolate(
             coarse,
             np.array([side * _shape(coarse)[3]]),
@@ -88,24 +90,32 @@ def between_rows(level: NDArray[np.float32], side: int, rows: slice, out: NDArra
 def composition(config: AlenConfig) -> Any:
     """Return the ov.Model that makes the picture of some rows.
 
-    Inputs: "head" (1, 12 or 16, h, w); with a base "planes" (1, 4, h + 2, w + 2), the same rows with one packed pixel
-    more on each side; with the "pyramid" base "averages" (1, 9, h, w) of these rows. Output: (2h, 2w, 3) linear.
+    Inputs: "head" (1, 12 and more, h, w); with a base "planes" (1, 4, h + 2m, w + 2m), the same rows with m = `margin`
+    packed pixels more on each side; with the "mixture" base "averages" (1, 3·`PYRAMID` levels, h, w) of these rows.
+    Output: (2h, 2w, 3) linear.
     """
     head = ops.parameter([1, config.head_channels, -1, -1], np.float32, name="head")
     planes = ops.parameter([1, 4, -1, -1], np.float32, name="planes")
     if config.base == "none":
         encoded, parameters = ops.depth_to_space(head, "depth_first", 2), [head]
-    elif config.base == "pyramid":
+    elif config.base == "mixture":
         levels = ops.parameter([1, 3 * len(PYRAMID), -1, -1], np.float32, name="averages")
-        painted, weight = ops.variadic_split(head, 1, [12, 4]).outputs()
-        detail = ops.convolution(planes, ops.constant(malvar_kernels()), [1, 1], [0, 0], [0, 0], [1, 1])
-        shares = ops.split(ops.softmax(weight, 1), 1, 1 + len(PYRAMID)).outputs()
+        painted, weight = ops.variadic_split(head, 1, [12, config.head_channels - 12]).outputs()
+        shares = ops.split(ops.softmax(weight, 1), 1, DEMOSAICKED + len(PYRAMID)).outputs()
+        smooth = _sum(
+            ops.multiply(average, share)
+            for average, share in zip(ops.split(levels, 1, len(PYRAMID)).outputs(), shares[DEMOSAICKED:], strict=True)
+        )  # (1, 3, h, w)
         fourfold = ops.constant(np.kron(np.eye(3), np.ones((4, 1))).astype(np.float32)[:, :, None, None])
-        mixed = ops.multiply(ops.split(levels, 1, len(PYRAMID)).outputs()[0], shares[1])
-        for average, share in zip(ops.split(levels, 1, len(PYRAMID)).outputs()[1:], shares[2:], strict=True):
-            mixed = ops.add(mixed, ops.multiply(average, share))  # (1, 3, h, w)
-        spread = ops.convolution(mixed, fourfold, [1, 1], [0, 0], [0, 0], [1, 1])  # each color to its 4 pixels
-        base = ops.add(ops.multiply(detail, shares[0]), spread)  # (1, 12, h, w)
+        base = ops.convolution(smooth, fourfold, [1, 1], [0, 0], [0, 0], [1, 1])  # each color to its 4 pixels
+        kernels = (malvar_kernels(), directional_kernels(vertical=False), directional_kernels(vertical=True))
+        for kernel, share in zip(kernels, shares, strict=False):
+            # the planes reach 2 further on each side than the picture, which is 1 too far for a kernel's shorter side
+            short = [axis for axis in (2, 3) if kernel.shape[axis] == 3]
+            ones = [1] * len(short)
+            around = ops.slice(planes, ones, [-1] * len(short), ones, short)
+            detail = ops.convolution(around, ops.constant(kernel), [1, 1], [0, 0], [0, 0], [1, 1])
+            base = ops.add(base, ops.multiply(detail, share))  # (1, 12, h, w)
         encoded = ops.depth_to_space(ops.add(painted, _encode(base)), "depth_first", 2)
         parameters = [head, planes, levels]
     else:
@@ -117,6 +127,11 @@ def composition(config: AlenConfig) -> Any:
         parameters = [head, planes]
     linear = _decode(ops.transpose(ops.squeeze(encoded, [0]), [1, 2, 0]))  # (2h, 2w, 3)
     return ov.Model([ops.result(linear, name="linear")], parameters, "alen_composition")
+
+
+def margin(config: AlenConfig) -> int:
+    """Return by how many packed pixels the planes that `composition` gets reach beyond the picture."""
+    return {"none": 0, "demosaic": 1, "mixture": 2}[config.base]
 
 
 class _Builder:
@@ -201,6 +216,10 @@ class _Builder:
         pads = [padding, padding]
         y = ops.convolution(x, ops.constant(np.ascontiguousarray(weight)), [stride, stride], pads, pads, [1, 1])
         return ops.add(y, ops.constant(bias.reshape(1, -1, 1, 1)))
+
+
+def _sum(terms: Iterable[Node]) -> Node:
+    return functools.reduce(ops.add, terms)
 
 
 def _constant(value: float | np.float32) -> Node:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from alen.config import PYRAMID, AlenConfig
 from alen.engines import Precision
-from alen.engines.graph import averages, between_rows, composition, trunk
+from alen.engines.graph import averages, between_rows, composition, margin, trunk
 from alen.errors import DeviceError, WeightsError
 from alen.weights import Weights
 
@@ -73,7 +73,7 @@ class OpenVinoEngine:
         _, height, width = planes.shape
         if self._compiled_for != (height, width):
             self._trunk = self._averages = None  # frees the old ones before the new ones are made
-            if self._config.base == "pyramid":
+            if self._config.base == "mixture":
                 self._averages = self._compile(averages(height, width), "float32")
             self._trunk = self._compile(trunk(self._config, self._weights.arrays, height, width), self.precision)
             self._compiled_for = (height, width)
@@ -103,16 +103,18 @@ class OpenVinoEngine:
         picture = np.empty((2 * height, 2 * width, 3), dtype=np.float32)
         request = self._composition.create_infer_request()
         inputs: dict[str, NDArray[np.float32]] = {}
+        beyond = margin(self._config)
         for top in range(0, height, _STRIPE):
             rows = slice(top, min(top + _STRIPE, height))
             if not inputs or inputs["head"].shape[2] != rows.stop - top:
                 inputs = self._stripe_buffers(rows.stop - top, width)
             inputs["head"][:] = head[:, :, rows]
             if "planes" in inputs:
-                around = np.clip(np.arange(top - 1, rows.stop + 1), 0, height - 1)  # edges are repeated
-                stripe = inputs["planes"][0]  # (4, n + 2, w + 2)
-                np.take(planes, around, axis=1, out=stripe[:, :, 1:-1])
-                stripe[:, :, 0], stripe[:, :, -1] = stripe[:, :, 1], stripe[:, :, -2]
+                around = np.clip(np.arange(top - beyond, rows.stop + beyond), 0, height - 1)  # edges are repeated
+                stripe = inputs["planes"][0]  # (4, n + 2m, w + 2m)
+                np.take(planes, around, axis=1, out=stripe[:, :, beyond:-beyond])
+                stripe[:, :, :beyond] = stripe[:, :, beyond, None]
+                stripe[:, :, -beyond:] = stripe[:, :, -beyond - 1, None]
             for index, level in enumerate(levels):
                 between_rows(level, PYRAMID[index], rows, inputs["averages"][0, 3 * index : 3 * index + 3])
             request.set_output_tensor(ov.Tensor(picture[2 * top : 2 * rows.stop], shared_memory=True))
@@ -123,8 +125,9 @@ class OpenVinoEngine:
         """Return arrays for the inputs of the composition of so many packed rows."""
         buffers = {"head": np.empty((1, self._config.head_channels, rows, width), dtype=np.float32)}
         if self._config.base != "none":
-            buffers["planes"] = np.empty((1, 4, rows + 2, width + 2), dtype=np.float32)
-        if self._config.base == "pyramid":
+            beyond = margin(self._config)
+            buffers["planes"] = np.empty((1, 4, rows + 2 * beyond, width + 2 * beyond), dtype=np.float32)
+        if self._config.base == "mixture":
             buffers["averages"] = np.empty((1, 3 * len(PYRAMID), rows, width), dtype=np.float32)
         return buffers
 

@@ -3,7 +3,7 @@
 "Attention-based network for low-light image enhancement", C. Zhang et al., ICME 2020, https://arxiv.org/abs/2005.09829,
 as its figures draw it (the authors' released code swaps the inverted shuffle for max-pooling). What we add, each off by
 default and on in `AlenConfig.shipped`: gates that start as the identity, keys on a fixed grid, and a base under what
-the network paints, mixed cell by cell from the demosaicked input and its averages.
+the network paints, mixed cell by cell from the input demosaicked in three ways and its averages.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alen.config import PYRAMID, PYRAMID_CEILING, AlenConfig
-from alen.demosaic import malvar_kernels
+from alen.config import DEMOSAICKED, PYRAMID, PYRAMID_CEILING, AlenConfig
+from alen.demosaic import directional_kernels, malvar_kernels
 from alen.models.layers import (
     SLOPE,
     ChannelAttentionBlock,
@@ -53,10 +53,14 @@ class Alen(nn.Module):
         self.decode0 = ChannelAttentionBlock(2 * w0, w0, gated=gated, gate_scale=scale)
         self.head = nn.Conv2d(w0, config.head_channels, 1)
         self.register_buffer("brightness", torch.tensor(config.brightness), persistent=False)
-        self.register_buffer("demosaic", torch.from_numpy(malvar_kernels()), persistent=False)
+        self.register_buffer("malvar", torch.from_numpy(malvar_kernels()), persistent=False)
+        for name, vertical in (("along_rows", False), ("along_columns", True)):
+            self.register_buffer(name, torch.from_numpy(directional_kernels(vertical=vertical)), persistent=False)
         self._initialize()
         self.brightness: Tensor
-        self.demosaic: Tensor
+        self.malvar: Tensor
+        self.along_rows: Tensor
+        self.along_columns: Tensor
 
     def _initialize(self) -> None:
         """Start with features of one size at every depth (He et al., https://arxiv.org/abs/1502.01852).
@@ -107,7 +111,7 @@ class Alen(nn.Module):
         return stack.clamp(-1, 1).flatten(1, 2)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return the head's channels (N, 12 or 16, h, w) of the input stack: everything that has weights."""
+        """Return the head's channels (N, 12 and more, h, w) of the input stack: everything that has weights."""
         skip0 = self.stem(x)
         skip1 = self.encode1(self.down1(skip0))
         skip2 = self.encode2(self.down2(skip1))
@@ -125,14 +129,18 @@ class Alen(nn.Module):
             if self.config.base == "none":
                 return F.pixel_shuffle(head, 2)
             painted, weight = head[:, :12], head[:, 12:]
-            detail = F.conv2d(F.pad(planes, (1, 1, 1, 1), mode="replicate"), self.demosaic)  # (N, 12, h, w)
+            malvar = F.conv2d(F.pad(planes, (1, 1, 1, 1), mode="replicate"), self.malvar)  # (N, 12, h, w)
             if self.config.base == "demosaic":
-                base = F.pixel_shuffle(eotf_inverse_srgb(detail), 2)
+                base = F.pixel_shuffle(eotf_inverse_srgb(malvar), 2)
                 return F.pixel_shuffle(painted, 2) + torch.sigmoid(F.pixel_shuffle(weight, 2)) * base
-            shares = torch.softmax(weight, dim=1)  # (N, 4, h, w): of the detail and of each average
-            base = shares[:, :1] * detail
-            for level, average in enumerate(pyramid(planes), start=1):
-                base = base + shares[:, level : level + 1] * average.repeat_interleave(4, dim=1)
+            along_rows = F.conv2d(F.pad(planes, (2, 2, 1, 1), mode="replicate"), self.along_rows)
+            along_columns = F.conv2d(F.pad(planes, (1, 1, 2, 2), mode="replicate"), self.along_columns)
+            shares = torch.softmax(weight, dim=1).chunk(self.config.head_channels - 12, dim=1)  # (N, 1, h, w) each
+            base = shares[0] * malvar + shares[1] * along_rows + shares[2] * along_columns
+            smooth = torch.zeros_like(planes[:, :3])
+            for share, average in zip(shares[DEMOSAICKED:], pyramid(planes), strict=True):
+                smooth = smooth + share * average
+            base = base + smooth.repeat_interleave(4, dim=1)
             return F.pixel_shuffle(painted + eotf_inverse_srgb(base), 2)
 
 
@@ -150,7 +158,9 @@ def pyramid(planes: Tensor) -> list[Tensor]:
     rgb = torch.stack([planes[:, 0], 0.5 * (planes[:, 1] + planes[:, 2]), planes[:, 3]], dim=1)
     averages, coarse, reached = [], rgb, 1
     for side in PYRAMID:
-        coarse, reached = F.avg_pool2d(coarse, side // reached, ceil_mode=True).clamp(max=PYRAMID_CEILING), side
+        coarse, reached = F.avg_pool2d(coarse, side // reached, ceil_mode=True), side
+        if side >= 4:
+            coarse = coarse.clamp(max=PYRAMID_CEILING)
         fine = F.interpolate(coarse, scale_factor=side, mode="bilinear", align_corners=False)
         averages.append(fine[:, :, :height, :width])
     return averages

@@ -27,12 +27,12 @@ class TrainingConfig:
 
     network: AlenConfig | SidUnetConfig = field(default_factory=AlenConfig.shipped)
     """The network to train."""
-    steps: int = 16_000
+    steps: int = 19_000
     """Optimizer steps."""
     stages: tuple[Stage, ...] = (
-        Stage(share=0.6, patch_size=64, batch_size=8),
-        Stage(share=0.3, patch_size=128, batch_size=6),
-        Stage(share=0.1, patch_size=256, batch_size=2),
+        Stage(share=0.58, patch_size=64, batch_size=8),
+        Stage(share=0.37, patch_size=128, batch_size=6),
+        Stage(share=0.05, patch_size=256, batch_size=2),
     )
     """Growing patches."""
     ratios: tuple[float, float] = (1.0, 300.0)
@@ -45,11 +45,11 @@ class TrainingConfig:
     """Steps over which the learning rate rises from 0."""
     weight_decay: float = 1e-4
     """Decoupled weight decay."""
-    ssim_weight: float = 0.05
-    """Weight of 1 − SSIM beside the L2 norm."""
+    ssim_weight: float = 0.3
+    """Weight of 1 − SSIM beside the logarithm of the L2 norm."""
     ema_decay: float = 0.999
     """Decay of the moving average of the weights, which is what is judged and shipped."""
-    clip_norm: float = 1.0
+    clip_norm: float = 10.0
     """The gradient's norm is limited to this."""
     precision: Literal["bfloat16", "float32"] = "bfloat16"
     """Arithmetic of the network's layers; weights and the picture's composition are float32 either way."""

@@ -35,7 +35,7 @@ from alen.training.config import TrainingConfig
 from alen.training.losses import ssim_l2
 from alen.weights import TrainingFacts, load_weights, save_weights
 
-VALIDATION_RATIOS = (8.0, 32.0, 100.0, 300.0)
+VALIDATION_RATIOS = (1.0, 8.0, 32.0, 100.0, 300.0)
 """Exposure ratios at which the held-out photographs are looked at during training."""
 
 

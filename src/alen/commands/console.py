@@ -1,0 +1,76 @@
+"""What the commands share: exit codes, messages, tables, progress."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+from cyclopts import Parameter
+
+from alen.errors import TrainingError
+
+OK: Final = 0
+FAILED: Final = 1
+WRONG_USAGE: Final = 2
+INTERRUPTED: Final = 130
+"""Exit codes."""
+
+Flag = Parameter(negative=(), show_default=False)
+"""Of a switch that is off unless named."""
+
+
+def complain(message: str) -> None:
+    """Print an error."""
+    print(f"error: {message}", file=sys.stderr)
+
+
+def print_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
+    """Print names and values."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), title_justify="left", show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(Text(name), Text(value))  # Text, because file names may hold brackets
+    Console().print(table)
+
+
+def require_torch() -> None:
+    """Raise TrainingError with what to do if torch is not there."""
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise TrainingError("Training needs torch, which is not installed. Install it with: pip install 'alen[train]'")
+
+
+class Progress:
+    """A bar with the time left, if there are several things to do and somebody watches."""
+
+    def __init__(self, total: int, what: str) -> None:
+        self._bar: Any = None
+        if total > 1 and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("left"))
+            # what is printed must not run into the bar, unless it goes to a file anyway
+            self._bar = Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty())
+            self._task = self._bar.add_task(what, total=total)
+
+    def __enter__(self) -> Progress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self) -> None:
+        """Count one thing done."""
+        if self._bar is not None:
+            self._bar.advance(self._task)
