@@ -606,7 +606,7 @@ def sample_generic(rng: np.random.Generator) -> NoiseParameters:
     The prior spans `CAMERAS` with a margin: full wells of 6 000 to 200 000 electrons at ISO 100, ISO 100 to
     25600, 10, 12 and 14 bits, read noise before the amplifier of 0.4 to 6 electrons and after it of 3e-5 to 6e-4 of
     the range, row noise of 0.03 to 0.35 of the read noise. The black level is exact in half of the draws; in the others
-    it drifts by 0.02 to 0.5 of the read noise (as a standard deviation).
+    it drifts by 5e-6 to 1e-4 of the range and 0.005 to 0.1 of the read noise (standard deviations, added in squares).
     """
     bit_depth = (10, 12, 14)[int(rng.choice(3, p=(0.25, 0.25, 0.5)))]
     white = 2**bit_depth - 1
@@ -615,8 +615,9 @@ def sample_generic(rng: np.random.Generator) -> NoiseParameters:
     full_well = _log_uniform(rng, 6e3, 2e5) / _log_uniform(rng, 1, 256)  # electrons at white
     gain = range_dn / max(full_well, 50.0)
     read = math.hypot(_log_uniform(rng, 0.4, 6) * gain, _log_uniform(rng, 3e-5, 6e-4) * range_dn)
-    scale = 0.0 if rng.random() < 0.5 else _log_uniform(rng, 0.02, 0.5)
-    drift = BlackDrift(base_dn=read * scale, per_gain=0.0, color_share=float(rng.uniform(0, 0.6)))
+    drifts = rng.random() < 0.5
+    drift_dn = math.hypot(_log_uniform(rng, 5e-6, 1e-4) * range_dn, _log_uniform(rng, 0.005, 0.1) * read)
+    drift = BlackDrift(base_dn=drift_dn if drifts else 0.0, per_gain=0.0, color_share=float(rng.uniform(0, 0.6)))
     return NoiseParameters(
         gain=gain,
         read_sigma_dn=read,
