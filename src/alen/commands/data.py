@@ -110,7 +110,9 @@ def sid(
 
 @data.command(
     usage="Usage: alen data eld DIR [OPTIONS]",
-    help_epilogue="Examples:\n\n  alen data eld eld/ --check\n  alen data eld eld/ --camera NikonD850 --cache cache/eld",
+    help_epilogue="Examples:\n\n"
+    "  alen data eld eld/ --check\n"
+    "  alen data eld eld/ --camera NikonD850 --cache cache/eld",
 )
 def eld(
     folder: Annotated[Path, Parameter(name="DIR")],
