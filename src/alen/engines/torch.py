@@ -85,11 +85,11 @@ def _device(name: str) -> torch.device:
         device = torch.device(name.lower())
     except RuntimeError as error:
         raise DeviceError(f"The device {name} is none that torch knows. Use cpu, cuda or mps.") from error
-    is_there = {
-        "cpu": lambda: True,
-        "cuda": lambda: torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available,
-    }.get(device.type, lambda: False)
-    if not is_there():
+    is_there = device.type == "cpu"
+    if device.type == "cuda":
+        is_there = torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
+    elif device.type == "mps":
+        is_there = torch.backends.mps.is_available()
+    if not is_there:
         raise DeviceError(f"The device {name} is not there. Use --device cpu.")
     return device

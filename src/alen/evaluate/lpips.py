@@ -3,8 +3,8 @@
 R. Zhang et al., CVPR 2018, https://arxiv.org/abs/1801.03924, version 0.1 on AlexNet: features after each of five
 convolutions, divided by their length over channels, squared differences weighted by learned channel weights, averaged
 over positions, added over layers. The weights are not shipped and not downloaded: name a safetensors file that holds
-AlexNet's convolutions under torchvision's names (``features.0.weight``, ``features.0.bias``, … ``features.10.bias``) and
-the learned weights under the authors' (``lin0.model.1.weight`` … ``lin4.model.1.weight``). Needs torch.
+AlexNet's convolutions under torchvision's names (``features.0.weight`` and ``.bias``, also 3, 6, 8 and 10) and the
+learned weights under the authors' (``lin0.model.1.weight`` … ``lin4.model.1.weight``). Needs torch.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ it is not imitated.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from alen.cfa import CFA, mosaic_from_rgb, pack
+from alen.cfa import CFA, mosaic_from_rgb, pack, pack_xtrans, xtrans_offset
 from alen.color import eotf_inverse_srgb
 from alen.config import AlenConfig, SidUnetConfig
 from alen.data.exposures import RawPair
@@ -123,7 +122,9 @@ class Exposures:
     raw: RawImage
     """The short exposure."""
     normalized: NDArray[np.float32]
-    """(H, W) of the short exposure."""
+    """(H, W) of the short exposure; of an X-Trans frame the whole patterns in it alone, as See-in-the-Dark crops it."""
+    cfa: CFA
+    """The filter array that ``normalized`` begins with."""
     truth: NDArray[np.float32]
     """What predictions are compared with: (H, W, 3), BT.709-encoded, or packed planes (h, w, 4); in [0, 1]."""
     shown_truth: NDArray[np.float32]
@@ -157,12 +158,16 @@ def read_pair(pair: RawPair, domain: Domain, crop_px: int | None = None) -> Expo
         DataError: The two have different sizes or filter arrays.
     """
     raw = read_raw(pair.short)
-    normalized = normalize(raw.mosaic, raw.cfa, raw.black_level, raw.white_level)
+    window = _whole_patterns(raw)
+    cfa = raw.cfa.shifted(window[0].start, window[1].start)
+    normalized = normalize(raw.mosaic, raw.cfa, raw.black_level, raw.white_level)[window]
     if domain == "picture":
         truth = render_reference(pair.reference).astype(np.float32) * np.float32(1 / 65535)
         if truth.shape[:2] != raw.mosaic.shape:
             raise DataError(f"{pair.reference}: has {_size(truth)} pixels, its short exposure {_size(raw.mosaic)}.")
-        return Exposures(raw, normalized, truth, truth)
+        return Exposures(raw, normalized, cfa, truth[window], truth[window])
+    if not cfa.is_bayer:
+        raise DataError(f"{pair.short}: mosaics are compared of Bayer cameras; got {cfa.name}.")
     reference = read_raw(pair.reference)
     if reference.mosaic.shape != raw.mosaic.shape or reference.cfa != raw.cfa:
         raise DataError(
@@ -171,10 +176,19 @@ def read_pair(pair: RawPair, domain: Domain, crop_px: int | None = None) -> Expo
         )
     mosaic = normalize(reference.mosaic, reference.cfa, reference.black_level, reference.white_level)
     balanced = amplify(mosaic, raw.cfa, raw.white_balance, 1.0)
-    padding = Padding.to_rggb(*balanced.shape, raw.cfa, 2)
+    padding = Padding.to_rggb(balanced.shape[0], balanced.shape[1], raw.cfa, 2)
     camera_rgb = padding.crop(demosaic_malvar(pack(padding.pad(balanced), CFA.bayer("RGGB"))))
     shown = render_as_libraw(camera_rgb, raw.cam2rgb, raw.white_balance)
-    return Exposures(raw, normalized, _planes(np.clip(mosaic, 0, 1), raw.cfa, crop_px), shown)
+    return Exposures(raw, normalized, cfa, _planes(np.clip(mosaic, 0, 1), cfa, crop_px), shown)
+
+
+def _whole_patterns(raw: RawImage) -> tuple[slice, slice]:
+    """Return the rows and columns of a frame that are scored: all of a Bayer frame."""
+    height, width = raw.mosaic.shape
+    if raw.cfa.is_bayer:
+        return slice(0, height), slice(0, width)
+    top, left = (-added % 6 for added in xtrans_offset(raw.cfa))
+    return slice(top, top + (height - top) // 6 * 6), slice(left, left + (width - left) // 6 * 6)
 
 
 def predict(
@@ -199,22 +213,22 @@ def predict(
     Raises:
         SettingsError: The network does not make what the protocol compares, or not from this filter array.
     """
-    raw = exposures.raw
+    raw, cfa = exposures.raw, exposures.cfa
     check_network(config, protocol)
-    if raw.cfa.is_bayer != (config.cfa == "bayer"):
-        raise SettingsError(f"{raw.name}: its filter array is {raw.cfa.name}, the network is made for {config.cfa}.")
+    if cfa.is_bayer != (config.cfa == "bayer"):
+        raise SettingsError(f"{raw.name}: its filter array is {cfa.name}, the network is made for {config.cfa}.")
     ratio = known_ratio
     if origin == "estimated":
-        ratio = estimate_ratio(exposures.normalized, raw.cfa, raw.white_balance)
-    linear = _run(exposures.normalized, raw, ratio, engine, config)
+        ratio = estimate_ratio(exposures.normalized, cfa, raw.white_balance)
+    linear = _run(exposures, ratio, engine, config)
     if config.target == "srgb":
         picture = np.clip(eotf_inverse_srgb(linear), 0, 1)  # the engine decoded what was encoded all along
         return Prediction(picture, ratio, None, picture)
     shown = render_as_libraw(linear, raw.cam2rgb, raw.white_balance)
     if protocol.domain == "picture":
         return Prediction(shown, ratio, None, shown)
-    mosaic = mosaic_from_rgb(linear / np.asarray(raw.white_balance, dtype=np.float32), raw.cfa)
-    values, alpha = align_brightness(_planes(mosaic, raw.cfa, protocol.crop_px), exposures.truth)
+    mosaic = mosaic_from_rgb(linear / np.asarray(raw.white_balance, dtype=np.float32), cfa)
+    values, alpha = align_brightness(_planes(mosaic, cfa, protocol.crop_px), exposures.truth)
     return Prediction(values, ratio, alpha, shown)
 
 
@@ -227,27 +241,25 @@ def check_network(config: AlenConfig | SidUnetConfig, protocol: Protocol) -> Non
         )
 
 
-def _run(
-    normalized: NDArray[np.float32],
-    raw: RawImage,
-    ratio: float,
-    engine: Engine,
-    config: AlenConfig | SidUnetConfig,
-) -> NDArray[np.float32]:
+def _run(exposures: Exposures, ratio: float, engine: Engine, config: AlenConfig | SidUnetConfig) -> NDArray[np.float32]:
     """Return the linear picture (H, W, 3) of the whole frame."""
+    cfa = exposures.cfa
     is_sid = config.input_levels == "sid"
-    amplified = amplify(normalized, raw.cfa, (1.0, 1.0, 1.0) if is_sid else raw.white_balance, ratio)
+    gains = (1.0, 1.0, 1.0) if is_sid else exposures.raw.white_balance
+    amplified = amplify(exposures.normalized, cfa, gains, ratio)
     if is_sid:
         np.clip(amplified, 0, 1, out=amplified)
-    if not raw.cfa.is_bayer:
-        return _run_xtrans(amplified, raw.cfa, engine)
-    padding = Padding.to_rggb(*amplified.shape, raw.cfa, 2 * MULTIPLE)
-    return padding.crop(engine.run(pack(padding.pad(amplified), CFA.bayer("RGGB"))))
+    if cfa.is_bayer:
+        padding = Padding.to_rggb(amplified.shape[0], amplified.shape[1], cfa, 2 * MULTIPLE)
+        return padding.crop(engine.run(pack(padding.pad(amplified), CFA.bayer("RGGB"))))
+    planes = pack_xtrans(amplified, cfa)  # (9, H/3, W/3)
+    rims = ((0, 0), *((0, -side % MULTIPLE) for side in planes.shape[1:]))
+    return engine.run(np.pad(planes, rims, mode="edge"))[: amplified.shape[0], : amplified.shape[1]]
 
 
 def _planes(mosaic: NDArray[np.float32], cfa: CFA, crop_px: int | None) -> NDArray[np.float32]:
     """Return packed planes as a picture (h, w, 4), of the central square if there is one; odd rims are dropped."""
-    top, left = ((0, 0) if crop_px is None else tuple(max(0, (side - crop_px) // 4 * 2) for side in mosaic.shape))
+    top, left = (0, 0) if crop_px is None else tuple(max(0, (side - crop_px) // 4 * 2) for side in mosaic.shape)
     height, width = (side - start for side, start in zip(mosaic.shape, (top, left), strict=True))
     if crop_px is not None:
         height, width = min(height, crop_px), min(width, crop_px)
@@ -289,22 +301,24 @@ def _busiest_square(picture: NDArray[np.float32]) -> tuple[int, int, int]:
     """Return top, left and side of the square with the largest variance of green, on a grid of half its side."""
     side = min(_SHOWN_PX, *(n // 2 * 2 for n in picture.shape[:2]))
     step = max(2, side // 4 * 2)
-    best: Callable[[tuple[int, int]], float] = lambda place: float(  # noqa: E731 - a key, used once
-        picture[place[0] : place[0] + side : 2, place[1] : place[1] + side : 2, 1].var()
-    )
+
+    def contrast(place: tuple[int, int]) -> float:
+        top, left = place
+        return float(picture[top : top + side : 2, left : left + side : 2, 1].var())
+
     places = [
         (top, left)
         for top in range(0, picture.shape[0] - side + 1, step)
         for left in range(0, picture.shape[1] - side + 1, step)
     ]
-    top, left = max(places, key=best)
+    top, left = max(places, key=contrast)
     return top, left, side
 
 
 def _shown_input(exposures: Exposures, ratio: float, top: int, left: int, side: int) -> NDArray[np.float32]:
-    """Return a square of the input, amplified and merely demosaicked; X-Trans as gray-free blocks of its colors."""
+    """Return a square of the input, amplified and merely demosaicked; X-Trans in blocks of 3 × 3."""
     raw = exposures.raw
-    cfa = raw.cfa.shifted(top, left)
+    cfa = exposures.cfa.shifted(top, left)
     square = exposures.normalized[top : top + side, left : left + side]
     balanced = amplify(np.ascontiguousarray(square), cfa, raw.white_balance, ratio)
     if cfa.is_bayer:

@@ -109,9 +109,9 @@ class EldProtocol:
     (https://github.com/Vandermode/ELD does the same), then clipped again. Truth: the long exposure at low ISO,
     normalized and clipped to [0, 1].
 
-    PSNR and SSIM over the four packed planes R, Gr, Gb, B, data range 1, float, not quantized; mean over images. SSIM has
-    the Gaussian window (σ 1.5); ELD's code uses a uniform one of 7 × 7, which differs in the third decimal. Networks
-    with the target "srgb" make no mosaic and cannot be scored.
+    PSNR and SSIM over the four packed planes R, Gr, Gb, B, data range 1, float, not quantized; mean over images. SSIM
+    has the Gaussian window (σ 1.5); ELD's code uses a uniform one of 7 × 7, which differs in the third decimal.
+    Networks with the target "srgb" make no mosaic and cannot be scored.
     """
 
     name: str
@@ -214,9 +214,9 @@ ELD_PROTOCOLS: Final = tuple(
 )
 """ELD, by camera and ratio: whole frames, and central 512² packed pixels ("-crop512")."""
 
-PROTOCOLS: Final[dict[str, Protocol]] = {
-    protocol.name: protocol for protocol in (*SID_PROTOCOLS, *ELD_PROTOCOLS, OwnProtocol())
-}
+_ALL: Final[tuple[Protocol, ...]] = (*SID_PROTOCOLS, *ELD_PROTOCOLS, OwnProtocol())
+
+PROTOCOLS: Final = {protocol.name: protocol for protocol in _ALL}
 """All protocols by name."""
 
 

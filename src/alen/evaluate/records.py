@@ -19,7 +19,16 @@ from alen.config import AlenConfig
 from alen.engines import Engine, Precision
 from alen.errors import AlenError, DataError, SettingsError
 from alen.evaluate.lpips import Lpips
-from alen.evaluate.pictures import Exposures, Quantization, RatioOrigin, check_network, predict, quantize, read_pair, strip
+from alen.evaluate.pictures import (
+    Exposures,
+    Quantization,
+    RatioOrigin,
+    check_network,
+    predict,
+    quantize,
+    read_pair,
+    strip,
+)
 from alen.evaluate.protocols import Protocol, Selection
 from alen.metrics import MS_SSIM_MIN_SIDE, ms_ssim, psnr, ssim
 from alen.weights import Weights
@@ -279,7 +288,9 @@ class Run:
                 record = found[network.digest, origin]
                 if record is None and exposures is not None:
                     try:
-                        record = self._measure(pair.name, pair.scene, pair.camera, pair.ratio, exposures, network, origin)
+                        record = self._measure(
+                            pair.name, pair.scene, pair.camera, pair.ratio, exposures, network, origin
+                        )
                         measured += 1
                     except (AlenError, OSError) as error:
                         failures.append(Failure(pair.name, f"{network.name}: {error}"))
