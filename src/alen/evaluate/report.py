@@ -30,7 +30,7 @@ _QUANTIZATION: Final = {
     "none": "float, not quantized",
 }
 
-_LPIPS_LEFT_OUT: Final = "LPIPS was left out: no weights file was named (--lpips FILE)."
+_LPIPS_LEFT_OUT: Final = "left out: no weights file was named (--lpips FILE)."
 
 _SPLITS: Final = {
     "test": "test: for reporting alone, nothing was or may be chosen by it",
