@@ -183,7 +183,7 @@ def test_bt709_is_continuous_and_has_its_known_values() -> None:
     y = oetf_bt709(x)
     assert np.all(np.diff(y) >= 0)
     assert np.diff(y).max() < 4.6e-5 + 2e-7  # no step where line and power law meet
-    np.testing.assert_allclose(oetf_bt709(np.float32([-1, 0, 0.01, 0.18, 1])), [0, 0, 0.045, 0.409, 1], atol=1e-4)
+    np.testing.assert_allclose(oetf_bt709(np.float32([-1, 0, 0.01, 0.18, 1])), [0, 0, 0.045, 0.4088, 1], atol=1e-4)
 
 
 def test_quantization() -> None:

@@ -2,9 +2,10 @@
 
 What is compared must come from the same rendering. References of See-in-the-Dark are LibRaw's, so camera RGB is
 rendered as LibRaw does it: "highlight mode" clip, camera matrix, sRGB primaries, and the curve of ITU-R BT.709
-(https://www.itu.int/rec/R-REC-BT.709), which is not that of sRGB. LibRaw also lowers the white level of a frame whose
-brightest pixel lies between 75 % and 100 % of it; that is a property of the reference that no short exposure tells, and
-it is not imitated.
+(https://www.itu.int/rec/R-REC-BT.709), which is not that of sRGB. LibRaw also takes the
+brightest pixel of a frame for its white level where it lies between 75 % and 100 % of the nominal one: such a reference
+is up to a third brighter. No short exposure tells that, so it is not imitated; a network that was trained on these
+references may learn part of it, one that was not loses decibels by it.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def oetf_bt709(linear: NDArray[np.float32]) -> NDArray[np.float32]:
         Same shape, float32; not clipped above 1.
 
     Example:
-        >>> oetf_bt709(np.array([0.01, 0.18, 1.0], np.float32)).round(4).tolist()
-        [0.04500000178813934, 0.4089999794960022, 1.0]
+        >>> [round(float(value), 4) for value in oetf_bt709(np.float32([0.01, 0.18, 1.0]))]
+        [0.045, 0.4088, 1.0]
     """
     x = np.maximum(linear, 0, dtype=np.float32)
     curve = np.float32(_ALPHA) * x ** np.float32(0.45) - np.float32(_ALPHA - 1)
