@@ -25,7 +25,16 @@ from alen.weights import TrainingFacts, load_weights, save_weights
 
 _XYZ2CAM = ((0.6941, -0.1164, -0.0857), (-0.3825, 1.1597, 0.2534), (-0.0416, 0.1540, 0.6039))
 _GAINS = (2.0, 1.0, 1.6)
-_COMMANDS = (["enhance"], ["sample"], ["info"], ["models"], ["train"], ["train", "camera"])
+_COMMANDS = (
+    ["enhance"],
+    ["sample"],
+    ["info"],
+    ["models"],
+    ["train"],
+    ["train", "camera"],
+    ["data"],
+    *(["data", name] for name in ("sid", "eld", "own")),
+)
 
 
 @pytest.fixture(scope="module")

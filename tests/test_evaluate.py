@@ -19,16 +19,16 @@ from alen.config import AlenConfig, SidUnetConfig
 from alen.dng import write_cfa_dng
 from alen.errors import DataError, SettingsError, WeightsError
 from alen.evaluate.lpips import Lpips
-from alen.evaluate.pictures import align_brightness, oetf_bt709, quantize, read_pair, render_as_libraw
+from alen.evaluate.pictures import align_brightness, oetf_bt709, predict, quantize, read_pair, render_as_libraw
 from alen.evaluate.protocols import PROTOCOLS, find_protocol, select
 from alen.evaluate.published import PUBLISHED, other_protocols, same_protocol
-from alen.evaluate.records import Record, read_records
+from alen.evaluate.records import Record, Settings, make_engine, read_records
 from alen.evaluate.summary import bootstrap_mean, differences, scores
 from alen.models.alen import Alen
 from alen.models.sid_unet import SidUnet
 from alen.raw import read_raw, render_reference
-from alen.weights import TrainingFacts, save_weights
-from miniature import WHITE_BALANCE, XYZ2CAM, make_sid
+from alen.weights import TrainingFacts, load_weights, save_weights
+from miniature import WHITE_BALANCE, XYZ2CAM, make_eld, make_sid, write_exposure
 
 _CAMERA = dataclasses.replace(AlenConfig.shipped(), widths=(4, 4, 4, 4), key_grid=2)
 _SRGB = AlenConfig(widths=(4, 4, 4, 4), input_levels="sid")
@@ -291,6 +291,62 @@ def test_mosaics_are_compared_by_planes(sony: Path) -> None:
     assert square.shape == (32, 32, 4)
     np.testing.assert_array_equal(square, whole[16:48, 32:64])
     assert 0 <= whole.min() < whole.max() <= 1
+
+
+def test_eld_compares_mosaics(networks: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out = make_eld(tmp_path / "eld", scenes=10), tmp_path / "out"
+    arguments = ["evaluate", "eld-SonyA7S2-x200-crop512", "--data", str(data), "--out", str(out), "--ratio", "known"]
+    assert main([*arguments, "--weights", networks[0]]) == 0
+    records = read_records(out / "records.jsonl")
+    assert len(records) == 30
+    assert {record.deviation for record in records} == {""}
+    assert {record.quantization for record in records} == {"none"}
+    assert all(record.alpha is not None and 0.5 < record.alpha < 2 for record in records)
+    assert set(next(iter(scores(records).values()))) == {200, None}
+    assert main([*arguments, "--weights", networks[1]]) == 2
+    assert "compares mosaics" in capsys.readouterr().err
+    gone = data / "SonyA7S2" / "scene-3" / "IMG_0005.ARW"
+    gone.unlink()
+    assert main([*arguments, "--weights", networks[0]]) == 1
+    assert f"  {gone}\n" in capsys.readouterr().err
+
+
+def test_own_pairs_are_scored(networks: list[str], tmp_path: Path) -> None:
+    write_exposure(tmp_path / "dark.dng", relative=0.02, time_s=0.2)
+    write_exposure(tmp_path / "bright.dng")
+    table = tmp_path / "pairs.csv"
+    table.write_text("short,long\ndark.dng,bright.dng\n")
+    out = tmp_path / "out"
+    arguments = ["evaluate", "pairs", "--data", str(table), "--out", str(out), "--quantize", "none"]
+    assert main([*arguments, "--engine", "torch", "--weights", networks[0]]) == 0
+    known, estimated = read_records(out / "records.jsonl")
+    assert (known.ratio_origin, estimated.ratio_origin) == ("known", "estimated")
+    assert known.ratio == pytest.approx(50)
+    assert known.quantization == "none"
+    assert known.engine.startswith("torch")
+    write_exposure(tmp_path / "dark.dng", seed=1, relative=0.02, time_s=0.2)  # another photograph of the same name
+    assert main([*arguments, "--engine", "torch", "--weights", networks[0]]) == 0
+    again = read_records(out / "records.jsonl")
+    assert len(again) == 4
+    assert again[2].files != known.files
+
+
+def test_both_engines_agree(sony: Path, networks: list[str]) -> None:
+    weights = load_weights(Path(networks[0]))
+    pair = find_protocol("sid-sony-598").pairs(sony)[0]
+    exposures = read_pair(pair, "picture")
+    pictures = [
+        predict(
+            exposures,
+            100.0,
+            "known",
+            engine=make_engine(weights, Settings(engine=name)),
+            config=weights.config,
+            protocol=find_protocol("sid-sony-598"),
+        ).values
+        for name in ("openvino", "torch")
+    ]
+    np.testing.assert_allclose(*pictures, atol=2e-3)
 
 
 def test_xtrans_frames_are_scored(tmp_path: Path) -> None:

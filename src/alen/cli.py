@@ -18,6 +18,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from alen import __version__
 from alen.commands.console import FAILED, INTERRUPTED, OK, WRONG_USAGE, Flag, Progress, complain, print_table
+from alen.commands.data import data
 from alen.commands.evaluate import evaluate
 from alen.commands.train import train
 from alen.errors import AlenError, SettingsError
@@ -53,6 +54,7 @@ app = App(
 
 app.command(evaluate)
 app.command(train)
+app.command(data)
 
 _Files = Annotated[list[Path], Parameter(name="FILE", negative=(), json_list=False)]  # "[1].dng" is a file
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -88,7 +89,10 @@ def run(
         print(f"  deviates from the protocol: {selection.deviation}")
     if lpips is None and chosen.domain == "picture":
         print("  LPIPS is left out: no weights file was named (--lpips FILE)")
+    elif lpips is not None and chosen.domain == "mosaic":
+        print("  LPIPS is left out: it compares finished pictures, not mosaics")
     records: list[Record] = []
+    clock = _Clock(len(selection.pairs))
     failures: list[Failure] = []
     try:
         with Progress(len(selection.pairs), "images") as progress:
@@ -99,8 +103,9 @@ def run(
                     complain(f"{failure.image}: {failure.message}")
                 if step.records:
                     figures = ", ".join(f"{r.weights} {r.psnr_db:.2f} dB ({r.ratio_origin})" for r in step.records)
-                    done = "" if step.measured else "; from the records"
-                    print(f"[{number}/{len(selection.pairs)}] {step.image}: {figures}{done}", flush=True)
+                    left = clock.left(number) if step.measured else "; from the records"
+                    print(f"[{number}/{len(selection.pairs)}] {step.image}: {figures}{left}", flush=True)
+                clock.restart()
                 progress.advance()
     except KeyboardInterrupt:
         complain("interrupted; go on with the same command.")
@@ -114,3 +119,24 @@ def run(
     print(markdown(report), end="")
     print(f"\nThe report with pictures: {written[1]}")
     return FAILED if failures else OK
+
+
+class _Clock:
+    """The time left, for those who read a log; images found in the records do not count."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._spent = 0.0
+        self._measured = 0
+        self._start = time.perf_counter()
+
+    def restart(self) -> None:
+        """Begin the next image."""
+        self._start = time.perf_counter()
+
+    def left(self, number: int) -> str:
+        """Return in words how long the images after this one take at most."""
+        self._spent += time.perf_counter() - self._start
+        self._measured += 1
+        minutes = (self._total - number) * self._spent / self._measured / 60
+        return f"; {minutes:.0f} min left" if minutes >= 1 else ""

@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Final, Literal
 
 from alen.data.exposures import RawPair
+from alen.data.sid import MISALIGNED_SCENES, missing_files, sid_pairs
 from alen.errors import DataError, SettingsError
 
 Domain = Literal["picture", "mosaic"]
 """What is compared: finished sRGB pictures, or raw mosaics."""
-
-MISALIGNED_SCENES: Final = ("10034", "10045", "10172")
-"""Sony test scenes of See-in-the-Dark whose short and long exposures do not lie on each other."""
 
 ELD_CAMERAS: Final = ("SonyA7S2", "NikonD850", "CanonEOS70D", "CanonEOS700D")
 """Cameras that ELD's authors score, by the names of their folders."""
@@ -89,8 +87,6 @@ class SidProtocol:
         Raises:
             DataError: There is no list, or it is damaged.
         """
-        from alen.data.sid import sid_pairs
-
         pairs = sid_pairs(data, self.subset, self.split)
         return [
             pair
@@ -140,13 +136,21 @@ class EldProtocol:
         return f"ELD, {self.camera}, ×{self.ratio}, 10 scenes at ISO 800, 1600 and 3200, {part}"
 
     def pairs(self, data: Path) -> list[RawPair]:
-        """Return the pairs in the folder ``data``.
+        """Return the pairs in the folder ``data``; their exposure times stand in the files, so these have to be there.
 
         Raises:
-            DataError: The folder has another layout.
+            DataError: Files are missing, named one by one, or the folder has another layout.
+            RawError: A file cannot be used.
         """
-        from alen.data.eld import eld_pairs
+        from alen.data.eld import check, eld_pairs
 
+        report = check(data, self.camera)
+        if report.missing:
+            lines = "\n".join(f"  {path}" for path in report.missing)
+            raise DataError(
+                f"{self.name}: {len(report.missing)} of the {report.files} files of {self.camera} at ×100 and ×200 are "
+                f"missing in {data}:\n{lines}\nUnpack the data set there."
+            )
         return eld_pairs(data, self.camera, self.ratio)
 
 
@@ -255,8 +259,6 @@ def select(protocol: Protocol, data: Path, *, is_partial: bool = False) -> Selec
         DataError: Files are missing, named one by one; or the list has not the protocol's number of pairs; or nothing
             is left.
     """
-    from alen.data.sid import missing_files
-
     pairs = protocol.pairs(data)
     missing = missing_files(pairs)
     if missing and not is_partial:

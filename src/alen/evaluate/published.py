@@ -1,4 +1,6 @@
-"""Published figures to stand beside ours, each with where it was printed and how far it may be trusted.
+"""Published figures to stand beside ours, each with its paper and how far it may be trusted.
+
+The paper is the method's; its figure may stand in the comparison of a later one, whose protocol it then has.
 
 A figure is shown beside a run only under the protocol it was measured with. Those whose protocol is another, or was not
 stated, are shown apart, because the same weights score 28.88, 28.59 and 28.98 dB on three selections of the same set.
@@ -10,11 +12,11 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 Mark = Literal["S", "C", "R"]
-"""S: read in the source. C: computed from its figures. R: recalled, not checked again; verify before quoting."""
+"""S: read in print. C: computed from printed figures or published pictures. R: recalled, not checked again."""
 
 MARKS: Final = {
-    "S": "read in the source",
-    "C": "computed from figures in the source",
+    "S": "read in print",
+    "C": "computed from printed figures or published pictures",
     "R": "recalled, not checked again: verify before quoting",
 }
 """The marks in words."""
@@ -38,7 +40,7 @@ class Published:
     ssim: float | None
     """SSIM as printed; its variant is the source's."""
     source: str
-    """Where it is printed."""
+    """The paper that prints the figure, or that of the method where only a later comparison prints it."""
     mark: Mark = "S"
     """How far it may be trusted."""
     note: str = ""
@@ -75,7 +77,11 @@ _LDC: Final = "Xu et al., Learning to restore low-light images via decomposition
 _EEMEFN: Final = "Zhu et al., EEMEFN, AAAI 2020"
 _MCR: Final = "Dong et al., Abandoning the Bayer-filter to see in the dark, CVPR 2022"
 _LAMBA: Final = "Lamba and Mitra, Restoring extremely dark images in real time, CVPR 2021"
+_LLPACKNET: Final = "Lamba et al., Towards fast and light-weight restoration of dark images, BMVC 2020"
+_LATER: Final = "printed in a later comparison"
 _DNF: Final = "Jin et al., DNF, CVPR 2023"
+
+_RAWMAMBA: Final = "Chen et al., Retinex-RAWMamba, arXiv 2409.07040"
 
 _SAME_WEIGHTS: Final = (
     Published("SID", "sid-sony-598", None, 28.88, 0.798, _SID, "C", "the authors' weights"),
@@ -93,18 +99,18 @@ _LEADERBOARD: Final = (
     Published("ALEN", "sid-sony", None, 29.86, 0.787, PAPER, note="on sid-sony-88"),
     Published("Lamba & Mitra", "sid-sony", None, 28.66, 0.790, _LAMBA),
     Published("DNF", "sid-sony", None, 30.62, 0.797, _DNF),
-    Published("RAWMamba", "sid-sony", None, 30.76, None, "RAWMamba", "R", "about"),
+    Published("RAWMamba", "sid-sony", None, 30.76, None, _RAWMAMBA, "R", "about"),
     Published("SIED", "sid-sony", None, 31.20, None, "third party", note="no ratio known"),
-    Published("SID, ratio estimated", "sid-sony", None, 22.93, 0.70, _LAMBA),
-    Published("SGN, ratio estimated", "sid-sony", None, 21.90, 0.59, _LAMBA),
-    Published("LLPackNet, ratio estimated", "sid-sony", None, 23.27, 0.69, _LAMBA),
+    Published("SID, ratio estimated", "sid-sony", None, 22.93, 0.70, _SID, note=_LATER),
+    Published("SGN, ratio estimated", "sid-sony", None, 21.90, 0.59, _SGN, note=_LATER),
+    Published("LLPackNet, ratio estimated", "sid-sony", None, 23.27, 0.69, _LLPACKNET, note=_LATER),
     Published("SID", "sid-fuji", None, 26.61, 0.680, _SID),
     Published("SGN", "sid-fuji", None, 26.90, 0.683, _SGN),
     Published("LDC", "sid-fuji", None, 26.70, 0.681, _LDC),
     Published("EEMEFN", "sid-fuji", None, 27.38, 0.723, _EEMEFN),
     Published("Lamba & Mitra", "sid-fuji", None, 26.60, 0.682, _LAMBA),
     Published("DNF", "sid-fuji", None, 28.71, 0.726, _DNF, "R"),
-    Published("RAWMamba", "sid-fuji", None, 29.0, None, "RAWMamba", "R", "about"),
+    Published("RAWMamba", "sid-fuji", None, 29.0, None, _RAWMAMBA, "R", "about"),
 )
 """Printed side by side in papers, of several protocols."""
 

@@ -6,16 +6,18 @@ where it stopped, and a file can hold the records of many runs.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from alen import __version__
 from alen.config import AlenConfig
+from alen.data.exposures import RawPair
 from alen.engines import Engine, Precision
 from alen.errors import AlenError, DataError, SettingsError
 from alen.evaluate.lpips import Lpips
@@ -89,6 +91,8 @@ class Record:
     """Scene of the pair."""
     camera: str
     """Camera of the pair."""
+    files: str
+    """Fingerprint of the two RAW files, see `fingerprint`."""
     weights: str
     """Name of the weights."""
     digest: str
@@ -136,7 +140,7 @@ class Record:
         return _key(
             self.protocol,
             self.digest,
-            self.image,
+            self.files,
             self.ratio_origin,
             self.quantization,
             self.precision,
@@ -170,6 +174,21 @@ class Step:
 
 def _key(*parts: Any) -> tuple[Any, ...]:
     return parts
+
+
+def fingerprint(pair: RawPair) -> str:
+    """Return 12 hexadecimal digits that tell the files of a pair from others: of their sizes and first 64 KiB.
+
+    The head of a RAW file holds the time it was taken, so two photographs have two fingerprints, wherever they lie.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in (pair.short, pair.reference):
+        with path.open("rb") as file:
+            digest.update(path.stat().st_size.to_bytes(8, "little") + file.read(1 << 16))
+    return digest.hexdigest()[:12]
 
 
 def read_records(path: Path) -> list[Record]:
@@ -267,82 +286,83 @@ class Run:
         self._engines = {network.digest: make_engine(network, settings) for network in weights}
         self._path = out / "records.jsonl"
         known = read_records(self._path)
+        # what a smaller selection left behind belongs to this one now
+        known = [
+            replace(record, deviation=selection.deviation) if record.protocol == protocol.name else record
+            for record in known
+        ]
         self._known: Mapping[tuple[Any, ...], Record] = {record.key: record for record in known}
         write_records(self._path, known)  # without a line that was cut off
 
     def steps(self) -> Iterator[Step]:
         """Score image by image; an image that fails does not end the run."""
         for pair in self.selection.pairs:
-            wanted = [(network, origin) for network in self.weights for origin in self.settings.ratios]
-            found = {(n.digest, origin): self._known.get(self._key(n, pair.name, origin)) for n, origin in wanted}
-            records: list[Record] = []
-            failures: list[Failure] = []
-            measured = 0
-            exposures: Exposures | None = None
-            if any(record is None for record in found.values()):
-                try:
+            try:
+                step = self._step(pair, fingerprint(pair))
+            except (AlenError, OSError) as error:
+                step = Step(pair.name, (), (Failure(pair.name, str(error)),), 0)
+            yield step
+
+    def _step(self, pair: RawPair, files: str) -> Step:
+        wanted = [(network, origin) for network in self.weights for origin in self.settings.ratios]
+        found = {(n.digest, origin): self._known.get(self._key(n, files, origin)) for n, origin in wanted}
+        exposures: Exposures | None = None
+        records: list[Record] = []
+        failures: list[Failure] = []
+        measured = 0
+        for network, origin in wanted:
+            record = found[network.digest, origin]
+            if record is None:
+                if exposures is None:
                     exposures = read_pair(pair, self.protocol.domain, self.protocol.crop_px)
+                try:
+                    record = self._measure(pair, files, exposures, network, origin)
+                    measured += 1
                 except (AlenError, OSError) as error:
-                    failures.append(Failure(pair.name, str(error)))
-            for network, origin in wanted:
-                record = found[network.digest, origin]
-                if record is None and exposures is not None:
-                    try:
-                        record = self._measure(
-                            pair.name, pair.scene, pair.camera, pair.ratio, exposures, network, origin
-                        )
-                        measured += 1
-                    except (AlenError, OSError) as error:
-                        failures.append(Failure(pair.name, f"{network.name}: {error}"))
-                if record is not None:
-                    records.append(record)
-            yield Step(pair.name, tuple(records), tuple(failures), measured)
+                    failures.append(Failure(pair.name, f"{network.name}: {error}"))
+                    continue
+            records.append(record)
+        return Step(pair.name, tuple(records), tuple(failures), measured)
 
     def crop_path(self, digest: str, image: str) -> Path:
         """Return where the picture of an image to look at lies, if there is one."""
         return self.out / "crops" / digest / f"{image}.jpg"
 
-    def _key(self, network: Weights, image: str, origin: RatioOrigin) -> tuple[Any, ...]:
+    def _key(self, network: Weights, files: str, origin: RatioOrigin) -> tuple[Any, ...]:
         precision = getattr(self._engines[network.digest], "precision", self.settings.precision)
         lpips = self._lpips.digest if self._lpips is not None else None
-        return _key(self.protocol.name, network.digest, image, origin, self.quantization, precision, lpips)
+        return _key(self.protocol.name, network.digest, files, origin, self.quantization, precision, lpips)
 
     def _measure(
-        self,
-        image: str,
-        scene: str,
-        camera: str,
-        exposure_ratio: float,
-        exposures: Exposures,
-        network: Weights,
-        origin: RatioOrigin,
+        self, pair: RawPair, files: str, exposures: Exposures, network: Weights, origin: RatioOrigin
     ) -> Record:
         """Score one network on one image, write the record and the picture to look at."""
         engine = self._engines[network.digest]
         start = time.perf_counter()
         prediction = predict(
-            exposures, exposure_ratio, origin, engine=engine, config=network.config, protocol=self.protocol
+            exposures, pair.ratio, origin, engine=engine, config=network.config, protocol=self.protocol
         )
         seconds = time.perf_counter() - start
         a, b = (quantize(picture, self.quantization) for picture in (prediction.values, exposures.truth))
         height, width = b.shape[:2]
         score = psnr(a, b, data_range=1.0)
         if math.isnan(score):
-            raise DataError(f"{image}: the network's picture holds values that are no numbers.")
+            raise DataError(f"{pair.name}: the network's picture holds values that are no numbers.")
         record = Record(
             protocol=self.protocol.name,
             split=self.protocol.split,
             deviation=self.selection.deviation,
-            image=image,
-            scene=scene,
-            camera=camera,
+            image=pair.name,
+            scene=pair.scene,
+            camera=pair.camera,
+            files=files,
             weights=network.name,
             digest=network.digest,
             network=type(network.config).__name__.removesuffix("Config"),
             target=network.config.target,
             ratio_origin=origin,
             ratio=round(prediction.ratio, 4),
-            exposure_ratio=round(exposure_ratio, 4),
+            exposure_ratio=round(pair.ratio, 4),
             alpha=None if prediction.alpha is None else round(prediction.alpha, 6),
             psnr_db=round(min(score, MAX_PSNR_DB), 5),
             ssim=round(ssim(a, b, data_range=1.0), 6),
@@ -358,7 +378,7 @@ class Run:
             version=__version__,
         )
         if origin == self.settings.ratios[0]:
-            path = self.crop_path(network.digest, image)
+            path = self.crop_path(network.digest, pair.name)
             path.parent.mkdir(parents=True, exist_ok=True)
             strip(exposures, prediction).save(path, quality=88)
         with self._path.open("a", encoding="utf-8") as file:

@@ -16,7 +16,17 @@ from typing import Final
 from alen.evaluate.protocols import Protocol
 from alen.evaluate.published import MARKS, Published, other_protocols, same_protocol
 from alen.evaluate.records import Failure, Record
-from alen.evaluate.summary import Difference, Interval, Method, Score, by_method, differences, ratios, scores
+from alen.evaluate.summary import (
+    Difference,
+    Interval,
+    Method,
+    Score,
+    by_method,
+    differences,
+    nominal_ratio,
+    ratios,
+    scores,
+)
 
 SHOWN_IMAGES: Final = 3
 """Worst and best images that are shown of each network."""
@@ -104,10 +114,7 @@ class Report:
         ]
         facts += [("Weights", f"{r.weights} {r.digest}: {r.network}, output {r.target}") for r in names]
         if any(r.target == "camera" for r in names) and self.protocol.domain == "picture":
-            text = (
-                "weights with the output “camera” are rendered as LibRaw renders; they never saw this camera's colors"
-            )
-            facts.append(("Rendering", text))
+            facts.append(("Rendering", "the output “camera” is rendered as LibRaw renders the references"))
         if first.lpips is None and self.protocol.domain == "picture":
             facts.append(("LPIPS", _LPIPS_LEFT_OUT))
         facts.append(("Program", f"alen {first.version}"))
@@ -160,14 +167,14 @@ class Report:
             ssim = next((f.ssim for f in own.values() if f.ssim is not None), None)
             notes = "; ".join(dict.fromkeys(f.note for f in own.values() if f.note))
             rows.append((method, *cells, _plain(ssim), f"{source}{'; ' + notes if notes else ''}", mark))
-        return Table(("Published", *(_ratio(c) for c in columns), "SSIM", "Source", "Mark"), tuple(rows))
+        return Table(("Published", *(_ratio(c) for c in columns), "SSIM", "Paper", "Mark"), tuple(rows))
 
     def not_comparable(self) -> Table | None:
         """Return the published figures of the same data set under other, or unknown, protocols."""
         figures = other_protocols(self.protocol.name)
         if not figures:
             return None
-        return Table(("Published", "Protocol", "all", "SSIM", "Source", "Mark"), tuple(_other(f) for f in figures))
+        return Table(("Published", "Protocol", "all", "SSIM", "Paper", "Mark"), tuple(_other(f) for f in figures))
 
     def compared(self) -> Table | None:
         """Return the differences of the networks to the first."""
@@ -214,11 +221,15 @@ def _other(figure: Published) -> tuple[str, ...]:
 
 def _difference(difference: Difference) -> tuple[str, ...]:
     interval = difference.psnr_db
-    text = f"{interval.mean:+.2f}"
+    text = _signed(interval.mean)
     if interval.low is not None and interval.high is not None:
-        text += f" [{interval.low:+.2f}, {interval.high:+.2f}]"
+        text += f" [{_signed(interval.low)}, {_signed(interval.high)}]"
     first, second = difference.first, difference.second
     return (first.weights, second.weights, first.ratio_origin, text, str(difference.images))
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
 
 
 def _caption(record: Record) -> str:
@@ -341,7 +352,7 @@ def _figure(path: Path, caption: str) -> str:
 
 def _every_image(records: Sequence[Record]) -> str:
     methods = by_method(records)
-    images = dict.fromkeys((record.image, round(record.exposure_ratio)) for record in records)
+    images = dict.fromkeys((record.image, nominal_ratio(record)) for record in records)
     found = {method: {record.image: record.psnr_db for record in own} for method, own in methods.items()}
     rows = []
     for image, ratio in images:
@@ -357,7 +368,7 @@ def plot(table: Mapping[Method, Mapping[int | None, Score]]) -> str:
     Args:
         table: From `alen.evaluate.summary.scores`; at least two ratios.
     """
-    width, height, left, right, top, bottom = 760, 380, 56, 236, 18, 44
+    width, height, left, right, top, bottom = 760, 390, 56, 236, 30, 44
     columns = sorted({ratio for by_ratio in table.values() for ratio in by_ratio if ratio is not None})
     points = [by_ratio[r].psnr_db for by_ratio in table.values() for r in columns if r in by_ratio]
     low = min(p.mean if p.low is None else p.low for p in points)
@@ -385,7 +396,7 @@ def plot(table: Mapping[Method, Mapping[int | None, Score]]) -> str:
         parts.append(f'<text x="{x(ratio):.1f}" y="{height - bottom + 20}" text-anchor="middle">×{ratio}</text>')
     middle = (left + width - right) / 2
     parts.append(f'<text x="{middle:.0f}" y="{height - 6}" text-anchor="middle">exposure ratio</text>')
-    parts.append(f'<text x="{left - 8}" y="{top - 5}" text-anchor="end">dB</text>')
+    parts.append(f'<text x="{left - 8}" y="{top - 14}" text-anchor="end">dB</text>')
     digests = list(dict.fromkeys(method.digest for method in table))
     for index, (method, by_ratio) in enumerate(table.items()):
         color = _COLORS[digests.index(method.digest) % len(_COLORS)]

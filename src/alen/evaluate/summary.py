@@ -111,9 +111,16 @@ def by_method(records: Sequence[Record]) -> dict[Method, list[Record]]:
     return groups
 
 
+def nominal_ratio(record: Record) -> int:
+    """Return the exposure ratio a record is grouped by: rounded; of ELD, which only comes near it, the named one."""
+    if record.protocol.startswith("eld-"):
+        return int(record.protocol.split("-x")[1].split("-")[0])
+    return round(record.exposure_ratio)
+
+
 def ratios(records: Sequence[Record]) -> tuple[int, ...]:
-    """Return the exposure ratios of records, rounded, ascending."""
-    return tuple(sorted({round(record.exposure_ratio) for record in records}))
+    """Return the exposure ratios of records, see `nominal_ratio`, ascending."""
+    return tuple(sorted({nominal_ratio(record) for record in records}))
 
 
 def score(records: Sequence[Record], *, seed: int = 0) -> Score:
@@ -143,7 +150,7 @@ def scores(records: Sequence[Record], *, seed: int = 0) -> Mapping[Method, Mappi
     table: dict[Method, dict[int | None, Score]] = {}
     for method, own in by_method(records).items():
         table[method] = {
-            ratio: score([record for record in own if round(record.exposure_ratio) == ratio], seed=seed)
+            ratio: score([record for record in own if nominal_ratio(record) == ratio], seed=seed)
             for ratio in ratios(own)
         }
         table[method][None] = score(own, seed=seed)
