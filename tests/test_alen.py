@@ -1,6 +1,7 @@
 """The attention network: its size, its ablations, and what its output is made of."""
 
 import dataclasses
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -53,6 +54,25 @@ def _planes(n: int, h: int, w: int) -> Tensor:
 )
 def test_parameter_count_of_the_paper(config: AlenConfig, count: int) -> None:
     assert sum(p.numel() for p in Alen(config).parameters()) == count
+
+
+@pytest.mark.parametrize(("h", "w"), [(8, 24), (7, 13), (1, 1), (17, 40)])
+def test_xtrans_takes_nine_planes_and_any_size(h: int, w: int) -> None:
+    network = _perturbed(_small(AlenConfig(cfa="xtrans", input_levels="sid")))
+    planes = torch.rand((2, 9, h, w), generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        pictures = network(planes)
+        assert pictures.shape == (2, 3, 3 * h, 3 * w)
+        torch.testing.assert_close(pictures, torch.cat([network(frame[None]) for frame in planes]))
+    assert torch.isfinite(pictures).all()
+
+
+@pytest.mark.parametrize("base", ["none", "mixture"])
+def test_odd_sizes_are_continued_by_their_edge_and_cropped(base: Literal["none", "mixture"]) -> None:
+    network, planes = _perturbed(_small(dataclasses.replace(AlenConfig.shipped(), base=base))), _planes(1, 13, 16)
+    with torch.inference_mode():
+        by_hand = network(torch.cat([planes, planes[:, :, -1:].expand(-1, -1, 3, -1)], dim=2))
+        torch.testing.assert_close(network(planes), by_hand[:, :, :26])
 
 
 def test_attention_is_a_small_part() -> None:

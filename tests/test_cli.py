@@ -30,6 +30,7 @@ _COMMANDS = (
     ["sample"],
     ["info"],
     ["models"],
+    ["evaluate"],
     ["train"],
     ["train", "camera"],
     ["data"],

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from alen.config import AlenConfig
+from alen.config import AlenConfig, SidUnetConfig
 from alen.errors import SettingsError
 
 
@@ -19,11 +19,28 @@ from alen.errors import SettingsError
         {"brightness": (1.0, 0.0)},
         {"key_grid": 0},
         {"gate_scale": 0.0},
+        {"cfa": "quad"},
+        {"input_levels": "raw"},
+        {"base": "mixture", "cfa": "xtrans"},
+        {"base": "demosaic", "cfa": "xtrans"},
     ],
 )
 def test_refusals(wrong: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=next(iter(wrong))):
         AlenConfig(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"widths": (4, 4)}, {"widths": (4, 4, 4, 4, 0)}, {"cfa": "quad"}, {"target": "raw"}])
+def test_refusals_of_the_baseline(wrong: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=next(iter(wrong))):
+        SidUnetConfig(**wrong)
+
+
+@pytest.mark.parametrize("kind", [AlenConfig, SidUnetConfig])
+def test_layouts_of_the_filter_arrays(kind: type[AlenConfig] | type[SidUnetConfig]) -> None:
+    bayer, xtrans = kind(), kind(cfa="xtrans")
+    assert (bayer.plane_count, bayer.shuffle, bayer.picture_channels) == (4, 2, 12)
+    assert (xtrans.plane_count, xtrans.shuffle, xtrans.picture_channels) == (9, 3, 27)
 
 
 def test_defaults_are_the_paper() -> None:

@@ -160,6 +160,14 @@ def test_other_networks_are_refused() -> None:
         OpenVinoEngine(weights)
 
 
+def test_xtrans_networks_are_refused() -> None:
+    config = AlenConfig(widths=(4, 4, 4, 4), cfa="xtrans")
+    arrays = {name: value.numpy() for name, value in Alen(config).state_dict().items()}
+    weights = Weights("fuji", "0" * 12, config, arrays, TrainingFacts(steps=0, photographs=0))
+    with pytest.raises(WeightsError, match="fuji: made for the filter array xtrans"):
+        OpenVinoEngine(weights)
+
+
 def test_the_engine_needs_no_torch(tmp_path: Path) -> None:
     code = "import alen.engines.openvino, alen.enhance, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=tmp_path).returncode == 0

@@ -1,5 +1,7 @@
 """The See-in-the-Dark baseline: its size, its interface, and how the authors' layout maps onto ours."""
 
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -25,6 +27,20 @@ def test_any_size(h: int, w: int) -> None:
     assert picture.shape == (1, 3, 2 * h, 2 * w)
     assert picture.dtype == torch.float32
     assert torch.isfinite(picture).all()
+
+
+@pytest.mark.parametrize(("h", "w"), [(16, 32), (7, 13), (17, 31)])
+def test_xtrans_takes_nine_planes_and_any_size(h: int, w: int) -> None:
+    network = SidUnet(dataclasses.replace(_SMALL, cfa="xtrans", input_levels="sid"))
+    with torch.inference_mode():
+        picture = network(torch.rand((2, 9, h, w), generator=torch.Generator().manual_seed(3)))
+    assert picture.shape == (2, 3, 3 * h, 3 * w)
+    assert torch.isfinite(picture).all()
+
+
+def test_biases_of_the_ports() -> None:
+    biased = SidUnet(dataclasses.replace(_SMALL, up_bias=True))
+    assert sum(p.numel() for p in biased.parameters()) == sum(p.numel() for p in SidUnet(_SMALL).parameters()) + 24
 
 
 def test_a_batch_is_its_frames() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from alen.config import AlenConfig, SidUnetConfig
@@ -36,8 +37,13 @@ def _small(**settings: Any) -> AlenConfig:
 
 @pytest.mark.parametrize(
     "config",
-    [_small(), AlenConfig(widths=(4, 4, 8, 8), downsample="max"), SidUnetConfig(widths=(4, 4, 4, 4, 8))],
-    ids=["shipped", "paper", "sid"],
+    [
+        _small(),
+        AlenConfig(widths=(4, 4, 8, 8), downsample="max"),
+        SidUnetConfig(widths=(4, 4, 4, 4, 8)),
+        AlenConfig(widths=(4, 4, 8, 8), cfa="xtrans", input_levels="sid"),
+    ],
+    ids=["shipped", "paper", "sid", "xtrans"],
 )
 def test_round_trip(tmp_path: Path, config: AlenConfig | SidUnetConfig) -> None:
     path, arrays = tmp_path / "mine.safetensors", _arrays(config)
@@ -51,6 +57,15 @@ def test_round_trip(tmp_path: Path, config: AlenConfig | SidUnetConfig) -> None:
     for name, array in arrays.items():
         np.testing.assert_array_equal(weights.arrays[name], array)
     assert [file.name for file in tmp_path.iterdir()] == ["mine.safetensors"]
+
+
+def test_the_header_says_what_the_planes_hold(tmp_path: Path) -> None:
+    path, config = tmp_path / "sid.safetensors", SidUnetConfig(widths=(4, 4, 4, 4, 8), cfa="xtrans", input_levels="sid")
+    save_weights(path, _arrays(config), config, _FACTS)
+    with safe_open(path, framework="numpy") as file:
+        header = json.loads(file.metadata()["alen"])
+    assert "".join(header["planes"]) == "RGBRBGGGG"
+    assert header["input"] == "linear, not white-balanced, times exposure ratio, clipped to [0, 1]"
 
 
 def test_half_precision_halves_the_file(tmp_path: Path) -> None:

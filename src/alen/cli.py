@@ -19,6 +19,7 @@ from cyclopts import App, CycloptsError, Parameter
 from alen import __version__
 from alen.commands.console import FAILED, INTERRUPTED, OK, WRONG_USAGE, Flag, Progress, complain, print_table
 from alen.commands.data import data
+from alen.commands.evaluate import evaluate
 from alen.commands.train import train
 from alen.errors import AlenError, SettingsError
 
@@ -51,6 +52,7 @@ app = App(
     "  alen enhance --help            see what else it can do",
 )
 
+app.command(evaluate)
 app.command(train)
 app.command(data)
 

@@ -18,9 +18,47 @@ PYRAMID_CEILING: Final = 1.5
 squares around it. Smaller ones are not: clipping their noise on one side would darken the darkest frames."""
 
 
+_LAYOUTS: Final = {"bayer": (4, 2), "xtrans": (9, 3)}
+"""By filter array: packed planes, and how many mosaic pixels the side of a packed pixel has."""
+
+
+class _Layout:
+    """What follows from the filter array a network is made for."""
+
+    cfa: Literal["bayer", "xtrans"]
+
+    @property
+    def plane_count(self) -> int:
+        """Packed planes: 4 of a Bayer mosaic, 9 of an X-Trans mosaic."""
+        return _LAYOUTS[self.cfa][0]
+
+    @property
+    def shuffle(self) -> int:
+        """Mosaic pixels along the side of a packed pixel: 2 of a Bayer mosaic, 3 of an X-Trans mosaic."""
+        return _LAYOUTS[self.cfa][1]
+
+    @property
+    def picture_channels(self) -> int:
+        """Channels that a pixel shuffle turns into the picture: 12 of a Bayer mosaic, 27 of an X-Trans mosaic."""
+        return 3 * self.shuffle**2
+
+    def _check_choices(self) -> None:
+        """Raise SettingsError unless every literal field holds one of its words."""
+        for name, kind in get_type_hints(type(self)).items():
+            if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
+                words = ", ".join(get_args(kind))
+                raise SettingsError(f"{name} is one of {words}; got {getattr(self, name)!r}.")
+
+
 @dataclass(frozen=True, kw_only=True)
-class AlenConfig:
+class AlenConfig(_Layout):
     """The attention network; the defaults are the paper's network as drawn."""
+
+    cfa: Literal["bayer", "xtrans"] = "bayer"
+    """The filter array: 4 planes at half the mosaic's size, or 9 planes at a third of it."""
+    input_levels: Literal["balanced", "sid"] = "balanced"
+    """What the planes hold: "balanced" is linear, white-balanced, times the exposure ratio, signed; "sid" is as
+    See-in-the-Dark feeds its networks: linear, the colors as recorded, times the exposure ratio, clipped to [0, 1]."""
 
     target: Literal["camera", "srgb"] = "srgb"
     """What the output means: display-encoded camera RGB, to be developed, or the finished sRGB picture."""
@@ -45,10 +83,7 @@ class AlenConfig:
 
     def __post_init__(self) -> None:
         """Raise SettingsError on values no network can be built from."""
-        for name, kind in get_type_hints(type(self)).items():
-            if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
-                words = ", ".join(get_args(kind))
-                raise SettingsError(f"{name} is one of {words}; got {getattr(self, name)!r}.")
+        self._check_choices()
         if len(self.widths) != 4 or any(width < 4 or width % 4 for width in self.widths):
             raise SettingsError(f"widths are four multiples of 4; got {self.widths}.")
         if not self.brightness or any(factor <= 0 for factor in self.brightness):
@@ -57,6 +92,10 @@ class AlenConfig:
             raise SettingsError(f"key_grid is at least 1; got {self.key_grid}.")
         if self.gate_scale <= 0:
             raise SettingsError(f"gate_scale is above 0; got {self.gate_scale}.")
+        if self.cfa != "bayer" and self.base != "none":
+            raise SettingsError(
+                f"A base is demosaicked from Bayer planes; {self.cfa} needs base none, got {self.base}."
+            )
 
     @classmethod
     def shipped(cls) -> Self:
@@ -65,16 +104,29 @@ class AlenConfig:
 
     @property
     def head_channels(self) -> int:
-        """Channels of the head: 12 for the picture, and those for the weights of the base."""
+        """Channels of the head: those of the picture, and those for the weights of the base."""
         shares = {"none": 0, "demosaic": 4, "mixture": DEMOSAICKED + len(PYRAMID)}
-        return 12 + shares[self.base]
+        return self.picture_channels + shares[self.base]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SidUnetConfig:
+class SidUnetConfig(_Layout):
     """The See-in-the-Dark U-Net, https://arxiv.org/abs/1805.01934."""
+
+    cfa: Literal["bayer", "xtrans"] = "bayer"
+    """The filter array, as in `AlenConfig`."""
+    input_levels: Literal["balanced", "sid"] = "balanced"
+    """What the planes hold, as in `AlenConfig`."""
 
     target: Literal["camera", "srgb"] = "srgb"
     """What the output means, as in `AlenConfig`."""
     widths: tuple[int, int, int, int, int] = (32, 64, 128, 256, 512)
     """Channels at full packed size and at 1/2, 1/4, 1/8 and 1/16 of it."""
+    up_bias: bool = False
+    """Biases in the transposed convolutions: not in the authors' TensorFlow code, but in its PyTorch ports."""
+
+    def __post_init__(self) -> None:
+        """Raise SettingsError on values no network can be built from."""
+        self._check_choices()
+        if len(self.widths) != 5 or any(width < 1 for width in self.widths):
+            raise SettingsError(f"widths are five numbers above 0; got {self.widths}.")

@@ -29,6 +29,21 @@ FORMAT: Final = 1
 DEFAULT: Final = "alen"
 """Name of the shipped weights that are used when none are named."""
 
+_PLANES: Final = {"bayer": list(PLANES), "xtrans": ["R", "G", "B", "R", "B", "G", "G", "G", "G"]}
+"""Order of the planes by filter array; those of X-Trans stand as See-in-the-Dark packs them."""
+
+_INPUTS: Final = {
+    "balanced": "linear, white-balanced, times exposure ratio, signed",
+    "sid": "linear, not white-balanced, times exposure ratio, clipped to [0, 1]",
+}
+"""What the planes hold, by `AlenConfig.input_levels`."""
+
+_OUTPUTS: Final = {
+    "camera": "display-encoded RGB (inverse sRGB EOTF, continued above 1)",
+    "srgb": "the finished picture, display-encoded, as the references of the training were",
+}
+"""What comes out, by `AlenConfig.target`."""
+
 _NETWORKS: Final = {"Alen": AlenConfig, "SidUnet": SidUnetConfig}
 
 
@@ -89,9 +104,9 @@ def save_weights(
         "format": FORMAT,
         "network": network,
         "config": asdict(config),
-        "planes": list(PLANES),
-        "input": "linear, white-balanced, times exposure ratio, signed",
-        "output": "display-encoded RGB (inverse sRGB EOTF, continued above 1)",
+        "planes": _PLANES[config.cfa],
+        "input": _INPUTS[config.input_levels],
+        "output": _OUTPUTS[config.target],
         "facts": asdict(facts),
     }
     dtype = np.float16 if half else np.float32

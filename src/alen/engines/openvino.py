@@ -43,6 +43,11 @@ class OpenVinoEngine:
                 f"{weights.name}: holds a {type(weights.config).__name__.removesuffix('Config')}, but only the "
                 "attention network (Alen) runs on OpenVINO. Name weights of that network."
             )
+        if weights.config.cfa != "bayer":
+            raise WeightsError(
+                f"{weights.name}: made for the filter array {weights.config.cfa}, but only Bayer networks run on "
+                "OpenVINO. Name weights for Bayer cameras."
+            )
         self._core = ov.Core()
         if device not in self._core.available_devices:
             have = ", ".join(self._core.available_devices)

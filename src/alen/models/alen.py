@@ -25,6 +25,9 @@ from alen.models.layers import (
 
 __all__ = ["Alen", "AlenConfig"]
 
+_MULTIPLE = 8
+"""Three halvings: both packed sides are padded to a multiple of this."""
+
 
 class Alen(nn.Module):
     """Packed planes in, display-encoded RGB at full resolution out.
@@ -38,7 +41,9 @@ class Alen(nn.Module):
         self.config = config = config if config is not None else AlenConfig()
         w0, w1, w2, w3 = config.widths
         gated, scale = config.channel_attention, config.gate_scale
-        self.stem = ChannelAttentionBlock(4 * len(config.brightness), w0, gated=gated, gate_scale=scale)
+        self.stem = ChannelAttentionBlock(
+            config.plane_count * len(config.brightness), w0, gated=gated, gate_scale=scale
+        )
         self.down1 = downsample(config.downsample, w0)
         self.encode1 = self._mixed(w0, w1)
         self.down2 = downsample(config.downsample, w1)
@@ -97,21 +102,27 @@ class Alen(nn.Module):
         """Return the picture of packed planes.
 
         Args:
-            planes: (N, 4, h, w) float32, planes R, Gr, Gb, B; linear, white-balanced, times the exposure ratio, signed;
-                h and w multiples of 8.
+            planes: (N, P, h, w) float32, the P planes of `alen.cfa.pack` or `alen.cfa.pack_xtrans` with the levels of
+                `AlenConfig.input_levels`. Any h and w: sides that are no multiples of 8 are continued by their last row
+                and column, and the picture is cropped.
 
         Returns:
-            (N, 3, 2h, 2w) float32, display-encoded (see `alen.color.eotf_inverse_srgb`), not clipped.
+            (N, 3, s·h, s·w) float32, s = `AlenConfig.shuffle`; display-encoded (see
+            `alen.color.eotf_inverse_srgb`), not clipped.
         """
+        h, w = planes.shape[2:]
+        if h % _MULTIPLE or w % _MULTIPLE:
+            padded = F.pad(planes, (0, -w % _MULTIPLE, 0, -h % _MULTIPLE), mode="replicate")
+            return self.forward(padded)[:, :, : self.config.shuffle * h, : self.config.shuffle * w]
         return self.compose(self.features(self.expose(planes)), planes)
 
     def expose(self, planes: Tensor) -> Tensor:
-        """Return the input stack: the planes at each brightness, clipped to [−1, 1], (N, 4·B, h, w)."""
-        stack = planes[:, None] * self.brightness[:, None, None, None]  # (N, B, 4, h, w)
+        """Return the input stack: the planes at each brightness, clipped to [−1, 1], (N, B·P, h, w)."""
+        stack = planes[:, None] * self.brightness[:, None, None, None]  # (N, B, P, h, w)
         return stack.clamp(-1, 1).flatten(1, 2)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return the head's channels (N, 12 and more, h, w) of the input stack: everything that has weights."""
+        """Return the head's channels (N, 3·s² and more, h, w) of the input stack: everything that has weights."""
         skip0 = self.stem(x)
         skip1 = self.encode1(self.down1(skip0))
         skip2 = self.encode2(self.down2(skip1))
@@ -123,11 +134,11 @@ class Alen(nn.Module):
         return result
 
     def compose(self, head: Tensor, planes: Tensor) -> Tensor:
-        """Return the picture (N, 3, 2h, 2w) from the head's channels; float32 even where the network is not."""
+        """Return the picture (N, 3, s·h, s·w) from the head's channels; float32 even where the network is not."""
         with torch.autocast(planes.device.type, enabled=False):
             head = head.float()
             if self.config.base == "none":
-                return F.pixel_shuffle(head, 2)
+                return F.pixel_shuffle(head, self.config.shuffle)
             painted, weight = head[:, :12], head[:, 12:]
             malvar = F.conv2d(F.pad(planes, (1, 1, 1, 1), mode="replicate"), self.malvar)  # (N, 12, h, w)
             if self.config.base == "demosaic":
