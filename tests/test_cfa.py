@@ -1,7 +1,20 @@
 import numpy as np
 import pytest
 
-from alen.cfa import BAYER_PHASES, CFA, PLANES, mosaic_from_rgb, pack, rggb_offset, unpack
+from alen.cfa import (
+    BAYER_PHASES,
+    CFA,
+    PLANES,
+    XTRANS_PLANES,
+    mosaic_from_rgb,
+    pack,
+    pack_xtrans,
+    rggb_offset,
+    unpack,
+    unpack_xtrans,
+    xtrans_offset,
+    xtrans_reference,
+)
 from alen.errors import SettingsError
 
 PATTERNS = [*(CFA.bayer(phase) for phase in BAYER_PHASES), CFA.xtrans()]
@@ -119,3 +132,62 @@ def test_a_pattern_is_a_square_of_the_three_colors(rows: tuple[str, ...]) -> Non
 def test_an_unknown_phase_is_refused() -> None:
     with pytest.raises(SettingsError, match="phase"):
         CFA.bayer("RGBG")
+
+
+# ---------------------------------------------------------------- X-Trans planes
+
+
+def test_xtrans_planes_are_an_exact_inverse_pair() -> None:
+    mosaic = np.random.default_rng(0).integers(0, 16_384, (18, 30), dtype=np.uint16)
+    planes = pack_xtrans(mosaic, xtrans_reference())
+    assert planes.shape == (9, 6, 10)
+    assert planes.dtype == np.uint16
+    np.testing.assert_array_equal(np.sort(planes, axis=None), np.sort(mosaic, axis=None))
+    np.testing.assert_array_equal(unpack_xtrans(planes, xtrans_reference()), mosaic)
+
+
+def test_every_xtrans_plane_has_one_color() -> None:
+    planes = pack_xtrans(xtrans_reference().color_map(12, 18), xtrans_reference())
+    assert ["RGB"[plane[0, 0]] for plane in planes] == list(XTRANS_PLANES)
+    assert all(np.all(plane == plane[0, 0]) for plane in planes)
+
+
+def test_xtrans_planes_stay_in_place() -> None:
+    blocks = np.arange(12 // 3 * 18 // 3).reshape(4, 6)
+    planes = pack_xtrans(np.repeat(np.repeat(blocks, 3, axis=0), 3, axis=1), xtrans_reference())
+    np.testing.assert_array_equal(planes, np.broadcast_to(blocks, planes.shape))
+
+
+def test_xtrans_planes_are_those_of_see_in_the_dark() -> None:
+    y, x = np.mgrid[:12, :12]
+    planes = pack_xtrans(100 * y + x, xtrans_reference())
+    # read off the published packing of the Fuji frames: the planes' values at (0, 0), (0, 1), (1, 0) and (1, 1)
+    assert planes[0, :2, :2].ravel().tolist() == [0, 4, 301, 303]
+    assert planes[3, :2, :2].ravel().tolist() == [102, 205, 502, 405]
+    assert planes[4, :2, :2].ravel().tolist() == [202, 105, 402, 505]
+    assert planes[5, :2, :2].ravel().tolist() == [100, 103, 400, 403]
+    np.testing.assert_array_equal(planes[:, 2:, 2:], planes[:, :2, :2] + 606)
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (1, 2), (5, 3), (4, 5)])
+def test_every_xtrans_phase_is_shifted_to_the_reference(shift: tuple[int, int]) -> None:
+    cfa = CFA.xtrans().shifted(*shift)
+    y, x = xtrans_offset(cfa)
+    assert 0 <= y < 6
+    assert 0 <= x < 6
+    assert cfa.shifted(-y, -x) == xtrans_reference()
+    assert cfa.shifted(-y % 6, -x % 6) == xtrans_reference()
+    assert xtrans_offset(xtrans_reference()) == (0, 0)
+
+
+def test_what_is_not_xtrans_in_phase_cannot_be_packed() -> None:
+    with pytest.raises(SettingsError, match="X-Trans"):
+        xtrans_offset(CFA.bayer("RGGB"))
+    with pytest.raises(SettingsError, match="xtrans_offset"):
+        pack_xtrans(np.zeros((12, 12)), xtrans_reference().shifted(1, 0))
+    with pytest.raises(SettingsError, match="xtrans_offset"):
+        unpack_xtrans(np.zeros((9, 4, 4)), CFA.bayer("RGGB"))
+    with pytest.raises(SettingsError, match="multiples of 6"):
+        pack_xtrans(np.zeros((12, 15)), xtrans_reference())
+    with pytest.raises(SettingsError, match="even sides"):
+        unpack_xtrans(np.zeros((9, 4, 3)), xtrans_reference())

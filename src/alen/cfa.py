@@ -4,10 +4,13 @@ A pattern is named by its rows, top left first, as in the EXIF tag CFAPattern: "
 (1, 1). (OpenCV and kornia name the pixel (1, 1): their "BG" is our "RGGB".) Packed planes stand in the order
 R, Gr, Gb, B, where Gr is the green of the red rows and Gb the green of the blue rows; that is the order in which
 ``torch.nn.PixelUnshuffle(2)`` takes an RGGB mosaic apart. See-in-the-Dark packs R, Gr, B, Gb instead.
+
+X-Trans is packed as See-in-the-Dark packs it: 9 planes of one color each at a third of the resolution, in its order.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +24,26 @@ BAYER_PHASES: Final = ("RGGB", "GRBG", "GBRG", "BGGR")
 
 PLANES: Final = ("R", "Gr", "Gb", "B")
 """The order of packed planes and of every quantity given per CFA color."""
+
+XTRANS_PLANES: Final = ("R", "G", "B", "R", "B", "G", "G", "G", "G")
+"""The color of each packed X-Trans plane, in See-in-the-Dark's order."""
+
+_XTRANS_POSITIONS: Final = (
+    ((0, 0), (0, 4), (3, 1), (3, 3)),
+    ((0, 2), (0, 5), (3, 2), (3, 5)),
+    ((0, 1), (0, 3), (3, 0), (3, 4)),
+    ((1, 2), (2, 5), (5, 2), (4, 5)),
+    ((2, 2), (1, 5), (4, 2), (5, 5)),
+    ((1, 0), (1, 3), (4, 0), (4, 3)),
+    ((1, 1), (1, 4), (4, 1), (4, 4)),
+    ((2, 0), (2, 3), (5, 0), (5, 3)),
+    ((2, 1), (2, 4), (5, 1), (5, 4)),
+)
+"""(row, column) in the 6 × 6 block of what each plane holds at (0, 0), (0, 1), (1, 0) and (1, 1) of its 2 × 2 block, as
+See-in-the-Dark's published code has it. Every 3 × 3 pixels give one value to each plane."""
+
+_XTRANS_REFERENCE_ROWS: Final = ("RBGBRG", "GGRGGB", "GGBGGR", "BRGRBG", "GGBGGR", "GGRGGB")
+"""The phase that `_XTRANS_POSITIONS` is made for."""
 
 _XTRANS_ROWS: Final = ("GBGGRG", "RGRBGB", "GBGGRG", "GRGGBG", "BGBRGR", "GRGGBG")
 
@@ -139,6 +162,69 @@ def unpack(planes: NDArray[Any], cfa: CFA) -> NDArray[Any]:
     return mosaic
 
 
+def xtrans_reference() -> CFA:
+    """Return the X-Trans pattern in the phase that `pack_xtrans` takes apart: the one that begins with RBGBRG."""
+    return CFA(_XTRANS_REFERENCE_ROWS)
+
+
+def xtrans_offset(cfa: CFA) -> tuple[int, int]:
+    """Return how many rows to add above and columns to the left so that X-Trans starts in the reference phase.
+
+    Adding to reach it, as `rggb_offset` does; cropping ``-rows % 6`` and ``-columns % 6`` reaches it, too. Of several
+    ways the one that adds the fewest pixels.
+
+    Raises:
+        SettingsError: The pattern is not X-Trans.
+    """
+    offsets = [
+        (y, x) for y in range(6) for x in range(6) if cfa.size == 6 and cfa.shifted(-y, -x) == xtrans_reference()
+    ]
+    if not offsets:
+        raise SettingsError(f"Only an X-Trans mosaic can be shifted to the phase of its planes; got {cfa.name}.")
+    return min(offsets, key=sum)
+
+
+def pack_xtrans(mosaic: NDArray[Any], cfa: CFA) -> NDArray[Any]:
+    """Take an X-Trans mosaic apart into nine planes of one color each, see `XTRANS_PLANES`.
+
+    Args:
+        mosaic: (H, W), any dtype; H and W multiples of 6.
+        cfa: Its pattern, in the reference phase; others are shifted there before, see `xtrans_offset`.
+
+    Returns:
+        (9, H/3, W/3), same dtype; a copy.
+
+    Raises:
+        SettingsError: The pattern is in another phase or not X-Trans, or a side is no multiple of 6.
+    """
+    _check_xtrans(cfa)
+    height, width = mosaic.shape
+    if height % 6 or width % 6:
+        raise SettingsError(
+            f"An X-Trans mosaic to be packed has sides that are multiples of 6; got {height} × {width}."
+        )
+    planes = np.empty((9, height // 3, width // 3), dtype=mosaic.dtype)
+    for plane, corner, (y, x) in _xtrans_places():
+        planes[plane, corner[0] :: 2, corner[1] :: 2] = mosaic[y::6, x::6]
+    return planes
+
+
+def unpack_xtrans(planes: NDArray[Any], cfa: CFA) -> NDArray[Any]:
+    """Put packed planes (9, H/3, W/3) together into the mosaic (H, W); the inverse of `pack_xtrans`.
+
+    Raises:
+        SettingsError: The pattern is not X-Trans in the reference phase, or the planes have odd sides.
+    """
+    _check_xtrans(cfa)
+    count, height, width = planes.shape
+    if count != 9 or height % 2 or width % 2:
+        raise SettingsError(f"Nine X-Trans planes with even sides are needed; got {planes.shape}.")
+    mosaic = np.empty((3 * height, 3 * width), dtype=planes.dtype)
+    for plane, corner, (y, x) in _xtrans_places():
+        mosaic[y::6, x::6] = planes[plane, corner[0] :: 2, corner[1] :: 2]
+    return mosaic
+
+
 def mosaic_from_rgb(rgb: NDArray[Any], cfa: CFA) -> NDArray[Any]:
     """Sample an RGB picture (H, W, 3) through the filter array; returns (H, W), same dtype."""
     height, width, _ = rgb.shape
@@ -152,6 +238,21 @@ def _plane_positions(cfa: CFA) -> list[tuple[int, int]]:
         raise SettingsError("Only a Bayer mosaic has the four planes R, Gr, Gb, B.")
     planes = cfa.plane_map(2, 2)
     return [(int(y), int(x)) for y, x in (np.argwhere(planes == index)[0] for index in range(4))]
+
+
+def _xtrans_places() -> Iterator[tuple[int, tuple[int, int], tuple[int, int]]]:
+    """Yield plane, (row, column) in its 2 × 2 block, and (row, column) in the mosaic's 6 × 6 block."""
+    for plane, positions in enumerate(_XTRANS_POSITIONS):
+        for corner, position in enumerate(positions):
+            yield plane, (corner // 2, corner % 2), position
+
+
+def _check_xtrans(cfa: CFA) -> None:
+    """Raise SettingsError unless a pattern is X-Trans in the reference phase."""
+    if cfa != xtrans_reference():
+        raise SettingsError(
+            f"Only X-Trans that begins with RBGBRG has these planes; got {cfa.name}. Shift it, see xtrans_offset."
+        )
 
 
 def _repeat(tile: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

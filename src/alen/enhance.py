@@ -20,7 +20,7 @@ from alen.cfa import CFA, pack
 from alen.color import develop
 from alen.engines import MULTIPLE, Engine, Precision
 from alen.engines.openvino import OpenVinoEngine
-from alen.errors import SettingsError, WeightsError
+from alen.errors import SettingsError, UnsupportedRawError, WeightsError
 from alen.levels import MAX_RATIO, amplify, estimate_ratio, normalize
 from alen.raw import RawImage
 from alen.tiling import Padding
@@ -55,9 +55,15 @@ def amplified_planes(raw: RawImage, ratio: float | None = None) -> Amplified:
         ratio: By how much it was exposed too short, 1 to `MAX_RATIO`; None estimates it.
 
     Raises:
+        UnsupportedRawError: The image is of an X-Trans sensor.
         SettingsError: The ratio is out of its range.
     """
     check_ratio(ratio)
+    if not raw.cfa.is_bayer:
+        raise UnsupportedRawError(
+            f"{raw.name}: this is a RAW file with an X-Trans filter array (6 × 6), for which there are no weights yet; "
+            "only Bayer sensors are supported."
+        )
     normalized = normalize(raw.mosaic, raw.cfa, raw.black_level, raw.white_level)
     used = ratio if ratio is not None else estimate_ratio(normalized, raw.cfa, raw.white_balance)
     amplified = amplify(normalized, raw.cfa, raw.white_balance, used)

@@ -48,9 +48,6 @@ Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[flo
 Gains = tuple[float, float, float]
 """White balance gains of R, G and B; green = 1."""
 
-_SUPPORTED_CFA_SIZES: Final = (2,)
-"""Sides of the patterns we have weights for. X-Trans is read all the same: add 6 to let it through."""
-
 _NEUTRAL_MATRIX: Final[Matrix] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 """Camera RGB taken as linear sRGB: neutral stays neutral, other colors are pale."""
 
@@ -180,8 +177,24 @@ class RawImage:
     """File name, or "<bytes>"; for messages."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class RawHeader:
+    """What a RAW file says before its mosaic is decoded."""
+
+    height: int
+    """Rows of the visible area."""
+    width: int
+    """Columns of the visible area."""
+    camera: str
+    """Maker and model, "unknown camera" if the file does not say."""
+    iso: float | None
+    """ISO speed; None if unknown."""
+    exposure_time_s: float | None
+    """Exposure time in seconds; None if unknown."""
+
+
 def read_raw(source: str | os.PathLike[str] | bytes | BinaryIO) -> RawImage:
-    """Decode a RAW file with a Bayer mosaic.
+    """Decode a RAW file with a Bayer or X-Trans mosaic.
 
     Args:
         source: A path, the bytes of a file, or a binary file that is read to its end.
@@ -193,17 +206,90 @@ def read_raw(source: str | os.PathLike[str] | bytes | BinaryIO) -> RawImage:
         RawNotFoundError: There is no such file.
         NotRawError: It is something else: a JPEG, a text, an empty file, a folder.
         CorruptRawError: It is a RAW file, but damaged or cut off.
-        UnsupportedRawError: It is a sound RAW file, but not of a Bayer mosaic, or LibRaw cannot decode it.
+        UnsupportedRawError: It is a sound RAW file, but of neither mosaic, or LibRaw cannot decode it.
         RawError: It cannot be opened.
     """
+    with _opened(source) as opened:
+        opened.raw.unpack()
+        return _interpret(opened)
+
+
+def read_header(source: str | os.PathLike[str] | bytes | BinaryIO) -> RawHeader:
+    """Read size and exposure of a RAW file without decoding its mosaic.
+
+    Args:
+        source: A path, the bytes of a file, or a binary file that is read to its end.
+
+    Raises:
+        RawError: As in `read_raw`, as far as it can be told without decoding.
+    """
+    with _opened(source) as opened:
+        tags = _tags(opened.data, opened.structure)
+        exposure = _exposure(opened.raw, tags)
+        return RawHeader(
+            height=int(opened.raw.sizes.height),
+            width=int(opened.raw.sizes.width),
+            camera=_camera(tags, opened.structure),
+            iso=exposure.iso,
+            exposure_time_s=exposure.time_s,
+        )
+
+
+def render_reference(source: str | os.PathLike[str] | bytes | BinaryIO) -> NDArray[np.uint16]:
+    """Render a RAW file as See-in-the-Dark renders its references: LibRaw's demosaicking, the camera's white balance.
+
+    This is rawpy's ``postprocess(use_camera_wb=True, half_size=False, no_auto_bright=True, output_bps=16)``: sRGB
+    primaries, the BT.709 curve (not that of sRGB), no brightening; AHD for Bayer, Markesteijn for X-Trans. Unlike
+    there, a frame that was held upright is not turned, so that the picture always lies on the mosaic.
+
+    Args:
+        source: A path, the bytes of a file, or a binary file that is read to its end.
+
+    Returns:
+        (H, W, 3) uint16, display-encoded, 65535 = white; visible area, sensor orientation.
+
+    Raises:
+        RawError: As in `read_raw`.
+    """
+    with _opened(source) as opened:
+        opened.raw.unpack()
+        shape = (*_interpret(opened).mosaic.shape, 3)  # also refuses what decodes into nonsense
+        picture = np.asarray(
+            opened.raw.postprocess(
+                use_camera_wb=True, half_size=False, no_auto_bright=True, output_bps=16, user_flip=0
+            ),
+            dtype=np.uint16,
+        )
+    if picture.shape != shape:
+        raise UnsupportedRawError(
+            f"{opened.name}: LibRaw renders this file as {picture.shape[1]} × {picture.shape[0]} pixels, but its mosaic "
+            f"has {shape[1]} × {shape[0]}; the pixels of a reference must lie on the mosaic."
+        )
+    return picture
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A file that LibRaw has opened, with what messages and metadata need."""
+
+    raw: Any
+    """The rawpy object; its arrays die with it."""
+    data: bytes
+    structure: list[Directory]
+    name: str
+    kind: str
+
+
+@contextlib.contextmanager
+def _opened(source: str | os.PathLike[str] | bytes | BinaryIO) -> Iterator[_Opened]:
+    """Check a file and open it; LibRaw's errors inside become ours."""
     data, name = _load(source)
     structure = read_directories(data)
     kind = _recognize(data, structure, name)
     _check_structure(data, structure, name, kind)
     with _translated_errors(data, structure, name, kind), rawpy.imread(io.BytesIO(data)) as raw:
         _check_size(raw, data, name, kind)
-        raw.unpack()
-        return _interpret(raw, data, structure, name, kind)
+        yield _Opened(raw, data, structure, name, kind)
 
 
 def _load(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[bytes, str]:
@@ -426,8 +512,9 @@ def _words(error: BaseException) -> str:
     return argument.decode("ascii", errors="replace") if isinstance(argument, bytes) else str(argument)
 
 
-def _interpret(raw: Any, data: bytes, structure: list[Directory], name: str, kind: str) -> RawImage:
+def _interpret(opened: _Opened) -> RawImage:
     """Build the RawImage from an unpacked rawpy object, metadata first: its arrays are views that die with it."""
+    raw, data, structure, name, kind = opened.raw, opened.data, opened.structure, opened.name, opened.kind
     cfa, indices = _cfa(raw, name, kind)
     is_dng = kind == "a DNG"
     mosaic_directory = next(iter(_raw_directories(structure)), None) if is_dng else None
@@ -500,11 +587,6 @@ def _cfa(raw: Any, name: str, kind: str) -> tuple[CFA, NDArray[np.intp]]:
         cfa = CFA(tuple(row[:side] for row in letters[:side]))
     except SettingsError as error:
         raise UnsupportedRawError(f"{name}: this is {kind} with the unknown filter array {letters}.") from error
-    if cfa.size not in _SUPPORTED_CFA_SIZES:
-        what = "an X-Trans filter array (6 × 6)" if cfa.size == 6 else f"the filter array {cfa.name}"
-        raise UnsupportedRawError(
-            f"{name}: this is {kind} with {what}, for which there are no weights yet; only Bayer sensors are supported."
-        )
     if cfa.size == 2 and not cfa.is_bayer:
         raise UnsupportedRawError(
             f"{name}: this is {kind} with the filter array {cfa.name}; only the Bayer pattern in its four phases is "
