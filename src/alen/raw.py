@@ -262,7 +262,7 @@ def render_reference(source: str | os.PathLike[str] | bytes | BinaryIO) -> NDArr
         )
     if picture.shape != shape:
         raise UnsupportedRawError(
-            f"{opened.name}: LibRaw renders this file as {picture.shape[1]} × {picture.shape[0]} pixels, but its mosaic "
+            f"{opened.name}: LibRaw renders {picture.shape[1]} × {picture.shape[0]} pixels of it, but its mosaic "
             f"has {shape[1]} × {shape[0]}; the pixels of a reference must lie on the mosaic."
         )
     return picture
