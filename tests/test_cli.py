@@ -27,7 +27,16 @@ from miniature import make_sid
 
 _XYZ2CAM = ((0.6941, -0.1164, -0.0857), (-0.3825, 1.1597, 0.2534), (-0.0416, 0.1540, 0.6039))
 _GAINS = (2.0, 1.0, 1.6)
-_COMMANDS = (["enhance"], ["sample"], ["info"], ["models"], ["train"], ["train", "camera"])
+_COMMANDS = (
+    ["enhance"],
+    ["sample"],
+    ["info"],
+    ["models"],
+    ["convert"],
+    ["train"],
+    ["train", "camera"],
+    ["train", "sid-sony"],
+)
 
 
 @pytest.fixture(scope="module")
