@@ -153,7 +153,7 @@ def _stripped(name: str) -> str:
 
 def _port_names() -> dict[str, str]:
     """Return our names by those of the PyTorch ports; biases of the transposed convolutions are theirs alone."""
-    names = {}
+    names: dict[str, str] = {}
     for kind in ("weight", "bias"):
         for block, number in _BLOCKS.items():
             names |= {f"conv{number}_{k}.{kind}": f"{block}.conv{k}.{kind}" for k in (1, 2)}
@@ -164,7 +164,7 @@ def _port_names() -> dict[str, str]:
 
 def _tensorflow_names() -> dict[str, str]:
     """Return our names by those of the TensorFlow variables; the transposed convolutions have none of their own."""
-    names = {}
+    names: dict[str, str] = {}
     for theirs, kind in (("weights", "weight"), ("biases", "bias")):
         for block, number in _BLOCKS.items():
             names |= {f"g_conv{number}_{k}/{theirs}": f"{block}.conv{k}.{kind}" for k in (1, 2)}

@@ -150,7 +150,7 @@ def _run(config: TrainingConfig, source: Source, options: Options, what: str) ->
     is_first = os.environ.get("RANK", "0") == "0"
     if is_first:
         print(f"{what} for {config.steps:,} steps; the run is in {options.out}", flush=True)
-    progress = _TrainingProgress(config.steps)
+    progress = _TrainingProgress(config.steps, watched=is_first and sys.stderr.isatty())
     try:
         with progress:
             weights = run_training(
@@ -213,13 +213,13 @@ def _report_decoding(done: int, total: int) -> None:
 class _TrainingProgress:
     """How a training goes: a bar for those who watch, else a line now and then."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, *, watched: bool) -> None:
         self.step = 0
         self._total = total
         self._score = ""
         self._seconds = 0.0
         self._bar: Any = None
-        if sys.stderr.isatty():
+        if watched:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
