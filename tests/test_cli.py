@@ -36,6 +36,8 @@ _COMMANDS = (
     ["train"],
     ["train", "camera"],
     ["train", "sid-sony"],
+    ["data"],
+    *(["data", name] for name in ("sid", "eld", "own")),
 )
 
 

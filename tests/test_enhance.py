@@ -12,7 +12,7 @@ from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb
 from alen.config import AlenConfig
 from alen.demosaic import demosaic_malvar
 from alen.enhance import Enhancer
-from alen.errors import SettingsError, WeightsError
+from alen.errors import SettingsError, UnsupportedRawError, WeightsError
 from alen.models.alen import Alen
 from alen.raw import RawImage
 from alen.weights import TrainingFacts, save_weights
@@ -186,6 +186,11 @@ def test_ratios_out_of_range(enhancer: Enhancer, ratio: float) -> None:
     raw = _expose(_ramp(32, 32), CFA.bayer("RGGB"))
     with pytest.raises(SettingsError, match="The ratio lies between 1 and 300"):
         enhancer.enhance(raw, ratio=ratio)
+
+
+def test_xtrans_is_refused_until_there_are_weights(enhancer: Enhancer) -> None:
+    with pytest.raises(UnsupportedRawError, match=r"X-Trans .*no weights yet"):
+        enhancer.enhance(_raw(np.full((60, 90), 600, np.uint16), CFA.xtrans()))
 
 
 def test_metadata_tell_how_it_was_made(enhancer: Enhancer) -> None:

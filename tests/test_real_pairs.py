@@ -139,6 +139,13 @@ def test_an_epoch_has_every_scene_once() -> None:
     assert len({tuple(frames) for frames in seen}) > 1
 
 
+def test_only_the_named_pairs_are_taken() -> None:
+    cache = _cache(CFA.bayer("RGGB"), (32, 32))
+    pairs = RealPairs(cache, _BAYER, seed=0, names={"a2"})
+    assert pairs.scenes == 1
+    assert {round(float(pairs[i, 16][1].min()) * 65535) for i in range(9)} == {100}  # the second frame's
+
+
 def test_levels() -> None:
     mosaic = np.array([[500, 612], [712, 1512]], np.uint16)
     settings: dict[str, Any] = {

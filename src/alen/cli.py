@@ -19,6 +19,7 @@ from cyclopts import App, CycloptsError, Parameter
 from alen import __version__
 from alen.commands.console import FAILED, INTERRUPTED, OK, WRONG_USAGE, Flag, Progress, complain, print_table
 from alen.commands.convert import convert
+from alen.commands.data import data
 from alen.commands.train import train
 from alen.errors import AlenError, SettingsError
 
@@ -59,6 +60,7 @@ app.command(
     "  alen convert checkpoint_sony.pth -o sid.safetensors --network sid-unet --plane-order sid\n"
     "  alen convert model.npz -o sid.safetensors --network sid-unet --plane-order sid",
 )
+app.command(data)
 
 _Files = Annotated[list[Path], Parameter(name="FILE", negative=(), json_list=False)]  # "[1].dng" is a file
 

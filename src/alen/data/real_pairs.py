@@ -6,7 +6,7 @@ what an undisturbed one would have seen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,18 +39,32 @@ class RealPairs(Dataset[tuple[Tensor, Tensor]]):
     (two for X-Trans) beside its truth, and a transposed Gr where Gb belongs. Mirroring the mosaic itself would change
     the phase of its pattern instead.
 
+    Args:
+        cache: The pairs.
+        network: Whose filter array and levels the planes have.
+        seed: Decides all chance.
+        names: Of the pairs to take; by default all.
+
     Raises:
         DataError: There are no pairs; on access: a mosaic has another filter array than the network, is smaller than
             the square, or has another size than its reference.
     """
 
-    def __init__(self, cache: PairCache, network: AlenConfig | SidUnetConfig, *, seed: int) -> None:
+    def __init__(
+        self,
+        cache: PairCache,
+        network: AlenConfig | SidUnetConfig,
+        *,
+        seed: int,
+        names: Collection[str] | None = None,
+    ) -> None:
         self.cache = cache
         self.network = network
         self.seed = seed
         scenes: dict[tuple[str, str], list[int]] = {}
         for index, pair in enumerate(cache.pairs):
-            scenes.setdefault((pair.camera, pair.scene), []).append(index)
+            if names is None or pair.name in names:
+                scenes.setdefault((pair.camera, pair.scene), []).append(index)
         if not scenes:
             raise DataError("There are no pairs to train on.")
         self._scenes = list(scenes.values())

@@ -237,7 +237,8 @@ def check(folder: Path, subset: Subset) -> SidReport:
 def _check_split(folder: Path, subset: Subset, split: Split) -> SplitReport:
     part = SUBSETS[subset]
     is_listed = (folder / part.list_name(split)).exists()
-    pairs = sid_pairs(folder, subset, split) if is_listed or _files(folder, part, split, "short") else []
+    is_found = is_listed or all(_files(folder, part, split, kind) for kind in ("short", "long"))
+    pairs = sid_pairs(folder, subset, split) if is_found else []
     return SplitReport(
         split=split,
         pairs=len(pairs),

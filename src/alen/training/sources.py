@@ -144,11 +144,13 @@ class CachedPairs:
 
     def pairs(self, config: TrainingConfig) -> RealPairs:
         """Return random squares of the pairs."""
-        return RealPairs(PairCache.open(self._cache / "train"), config.network, seed=config.seed)
+        names = {pair.name for pair in self._train}
+        return RealPairs(PairCache.open(self._cache / "train"), config.network, seed=config.seed, names=names)
 
     def validation(self, config: TrainingConfig) -> PairValidation:
         """Return squares from the middle of the pairs held out."""
-        return PairValidation(PairCache.open(self._cache / "val"), config.network)
+        names = {pair.name for pair in self._held_out}
+        return PairValidation(PairCache.open(self._cache / "val"), config.network, names=names)
 
 
 def see_in_the_dark(
@@ -157,7 +159,8 @@ def see_in_the_dark(
     """Return See-in-the-Dark's pairs as its authors train on them: the first frame of every burst.
 
     Args:
-        data: Folder that holds Sony/ or Fuji/ and the lists; or a folder of caches, "train" and "val".
+        data: Folder that holds Sony/ or Fuji/ and the lists; or a folder of caches, "train" and "val", as `alen data
+            sid` makes them.
         subset: The camera.
         cache: Folder for the caches, if ``data`` holds none.
         progress: Called with (arrays done, arrays in all) of a cache while it is built.
@@ -167,17 +170,17 @@ def see_in_the_dark(
     """
     if (data / "train").is_dir() and (data / "val").is_dir():
         cache = data
-        parts = [PairCache.open(data / name).pairs for name in ("train", "val")]
+        parts = [PairCache.open(data / split).pairs for split in _SPLITS]
     else:
-        parts = [tuple(p for p in sid_pairs(data, subset, split) if "_00_" in p.short.stem) for split in _SPLITS]
-    train, held_out = parts
+        parts = [tuple(sid_pairs(data, subset, split)) for split in _SPLITS]
+    train, held_out = ([pair for pair in part if "_00_" in pair.short.stem] for part in parts)
     description = f"See-in-the-Dark {SUBSETS[subset].folder} (https://arxiv.org/abs/1805.01934), first frames of bursts"
     return CachedPairs(train, held_out, cache, description=description, progress=progress)
 
 
 def _holds(folder: Path, pairs: Sequence[RawPair]) -> bool:
-    """Tell whether a cache holds these pairs, all of them and no others."""
+    """Tell whether a cache holds all of these pairs."""
     try:
-        return PairCache.open(folder).pairs == tuple(pairs)
+        return set(pairs) <= set(PairCache.open(folder).pairs)
     except DataError:
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
 
@@ -80,13 +81,21 @@ class PhotoValidation:
 class PairValidation:
     """Squares from the middle of real pairs: the first of every scene and ratio."""
 
-    def __init__(self, cache: PairCache, network: AlenConfig | SidUnetConfig, *, side: int = 256) -> None:
+    def __init__(
+        self,
+        cache: PairCache,
+        network: AlenConfig | SidUnetConfig,
+        *,
+        names: Collection[str] | None = None,
+        side: int = 256,
+    ) -> None:
         self.cache = cache
         self.network = network
         self.side = side
         first: dict[tuple[str, str, float], int] = {}
         for index, pair in enumerate(cache.pairs):
-            first.setdefault((pair.camera, pair.scene, round(pair.ratio, 1)), index)
+            if names is None or pair.name in names:
+                first.setdefault((pair.camera, pair.scene, round(pair.ratio, 1)), index)
         self._chosen = [(ratio, index) for (_, _, ratio), index in first.items()]
 
     def score(self, network: nn.Module, precision: str) -> dict[float, tuple[float, float]]:

@@ -1,0 +1,110 @@
+"""Own pairs: a CSV of short exposures and their references, anywhere on the disk.
+
+    short,long,ratio,scene
+    night/short.arw,night/long.arw,,night
+    street/1.nef,street/2.nef,100,street
+
+``ratio`` and ``scene`` may be left out, as columns or in a line.
+"""
+
+from __future__ import annotations
+
+import csv as csv_format
+import math
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from alen.data.exposures import RawPair
+from alen.errors import DataError
+from alen.raw import read_header
+
+_REQUIRED: Final = ("short", "long")
+_OPTIONAL: Final = ("ratio", "scene")
+
+
+def own_pairs(csv: Path) -> list[RawPair]:
+    """Read the pairs of a CSV.
+
+    Exposure times come from the files. Without a ratio it is the times' (ISO speed and aperture are then to be equal),
+    without a scene every reference is a scene of its own.
+
+    Args:
+        csv: UTF-8, with the header ``short,long[,ratio][,scene]``; paths are relative to its folder.
+
+    Raises:
+        DataError: The file cannot be read, or a line is wrong; the message names the line.
+        RawError: A RAW file cannot be used.
+    """
+    try:
+        with csv.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv_format.DictReader(file, strict=True)
+            columns = [column.strip().lower() for column in reader.fieldnames or ()]
+            reader.fieldnames = columns
+            _check_columns(csv, columns)
+            rows = [(reader.line_num, row) for row in reader if any(row.values())]
+    except (OSError, UnicodeDecodeError, csv_format.Error) as error:
+        raise DataError(f"{csv}: the list of pairs cannot be read ({error}).") from error
+    if not rows:
+        raise DataError(f"{csv}: there are no pairs in it. Each line is a short exposure and its reference.")
+    stems = Counter(Path((row["short"] or "").strip()).stem for _, row in rows)
+    pairs = [_pair(csv, line, row, stems) for line, row in rows]
+    names = Counter(pair.name for pair in pairs)
+    for (line, _), pair in zip(rows, pairs, strict=True):
+        if names[pair.name] > 1:
+            raise DataError(f"{csv}, line {line}: the pair {pair.short.name}, {pair.reference.name} is there twice.")
+    return pairs
+
+
+def _check_columns(csv: Path, columns: list[str]) -> None:
+    unknown = [column for column in columns if column not in (*_REQUIRED, *_OPTIONAL)]
+    if not set(_REQUIRED) <= set(columns) or unknown or len(set(columns)) < len(columns):
+        raise DataError(f"{csv}, line 1: expected the header short,long[,ratio][,scene]; got {','.join(columns)!r}.")
+
+
+def _pair(csv: Path, line: int, row: Mapping[str | None, str | list[str] | None], stems: Counter[str]) -> RawPair:
+    """Return the pair of a line."""
+    if None in row:  # where csv puts what has no column
+        raise DataError(f"{csv}, line {line}: there are more values than columns.")
+    values = {str(name): value.strip() for name, value in row.items() if isinstance(value, str)}
+    paths = []
+    for column in _REQUIRED:
+        text = values.get(column, "")
+        path = csv.parent / text
+        if not text or not path.is_file():
+            raise DataError(f"{csv}, line {line}: “{column}” names a RAW file; got {text or 'nothing'}, which is none.")
+        paths.append(path)
+    short, reference = paths
+    headers = [read_header(path) for path in paths]
+    times = [header.exposure_time_s for header in headers]
+    short_s, reference_s = times
+    if short_s is None or reference_s is None:
+        unknown = paths[times.index(None)]
+        raise DataError(f"{csv}, line {line}: {unknown.name} does not tell its exposure time, which a pair needs.")
+    ratio = _ratio(csv, line, values["ratio"]) if values.get("ratio") else reference_s / short_s
+    if ratio < 1:
+        raise DataError(
+            f"{csv}, line {line}: “long” is exposed for {reference_s:g} s, “short” for {short_s:g} s; they are swapped."
+        )
+    name = short.stem if stems[short.stem] == 1 else f"{short.parent.name}-{short.stem}-{reference.stem}"
+    return RawPair(
+        name=name,
+        scene=values.get("scene") or reference.stem,
+        camera=headers[0].camera,
+        short=short,
+        reference=reference,
+        short_s=short_s,
+        reference_s=reference_s,
+        ratio=ratio,
+    )
+
+
+def _ratio(csv: Path, line: int, text: str) -> float:
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = math.nan
+    if not (math.isfinite(ratio) and ratio >= 1):
+        raise DataError(f"{csv}, line {line}: the ratio is a number, at least 1; got {text!r}.")
+    return ratio

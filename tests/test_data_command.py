@@ -1,0 +1,114 @@
+"""`alen data` as a user sees it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from alen.cli import main
+from alen.data.cache import PairCache
+from miniature import make_eld, make_sid
+
+
+@pytest.fixture
+def sid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return make_sid(tmp_path / "sid", "sony", scenes_per_split=1)
+
+
+def test_what_is_there_is_told(sid: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "sid", "sid"]) == 0
+    out = capsys.readouterr().out
+    assert out == (
+        "See-in-the-Dark, Sony, in sid\n"
+        "  train  2 of 1,865 pairs, 1 of 161 scenes listed; incomplete, 0 files missing\n"
+        "  val    2 of 234 pairs, 1 of 20 scenes listed; incomplete, 0 files missing\n"
+        "  test   2 of 598 pairs, 1 of 50 scenes listed; incomplete, 0 files missing\n"
+    )
+    assert main(["data", "sid", "sid", "--check"]) == 1
+    assert sid.is_dir()
+
+
+def test_the_first_ten_missing_files_are_named(sid: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = (sid / "Sony_val_list.txt").read_text().splitlines()[0]
+    (sid / "Sony_val_list.txt").write_text("\n".join(line.replace("_00_0", f"_{n:02}_0") for n in range(20, 33)))
+    assert main(["data", "sid", "sid"]) == 1
+    out = capsys.readouterr().out
+    assert out.count("  missing: sid/Sony/short/2000") == 10
+    assert out.endswith("  … and 3 more; --json names all\n")
+    assert main(["data", "sid", "sid", "--json"]) == 1
+    facts = json.loads(capsys.readouterr().out)
+    assert len(facts["splits"]["val"]["missing"]) == 13
+    assert facts["splits"]["train"] == {
+        "pairs": 2,
+        "scenes": 1,
+        "official_pairs": 1865,
+        "official_scenes": 161,
+        "is_listed": True,
+        "is_complete": False,
+        "missing": [],
+    }
+    assert main(["data", "sid", "sid", "--cache", "cache"]) == 1
+    assert "13 files are missing, so no cache was built" in capsys.readouterr().err
+    assert not Path("cache").exists()
+
+
+def test_a_cache_is_built_after_its_size_is_told(sid: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "sid", "sid", "--cache", "cache"]) == 0
+    out, err = capsys.readouterr()
+    assert "cache: the cache of 6 pairs takes 0.7 MB;" in err  # (2 · 2 + 6) bytes · 128 · 192, three times
+    assert "cache/train: 2 pairs, ready\n" in out
+    for split in ("train", "val", "test"):
+        assert len(PairCache.open(Path("cache") / split)) == 2
+    assert main(["data", "sid", "sid", "--cache", "other", "--split", "val", "--reference", "mosaic"]) == 0
+    assert [path.name for path in Path("other").iterdir()] == ["val"]
+    assert PairCache.open(Path("other/val")).reference_mosaic(0).mosaic.shape == (128, 192)
+
+
+def test_eld_and_own_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_eld(tmp_path / "eld")
+    assert main(["data", "eld", "eld", "--check"]) == 1
+    assert "9 of 90 files of 10 scenes; incomplete, 81 missing" in capsys.readouterr().out
+    for scene in range(2, 11):
+        shutil.copytree(tmp_path / "eld/SonyA7S2/scene-1", tmp_path / f"eld/SonyA7S2/scene-{scene}")
+    assert main(["data", "eld", "eld", "--check", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["is_complete"] is True
+    place = "eld/SonyA7S2/scene-1"
+    (tmp_path / "pairs.csv").write_text(f"short,long,ratio\n{place}/IMG_0004.ARW,{place}/IMG_0006.ARW,100\n")
+    assert main(["data", "own", "pairs.csv", "--cache", "cache"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "pairs.csv: 1 pair of 1 scene, Miniature sony\ncache: 1 pair, ready\n"
+    assert "cache: the cache of 1 pair takes 0.2 MB;" in err
+    assert PairCache.open(tmp_path / "cache").pairs[0].ratio == 100
+
+
+def test_what_is_not_there_fails_with_a_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in (["sid", "none"], ["eld", "none"], ["own", "none.csv"]):
+        assert main(["data", *command]) == 1
+        assert capsys.readouterr().err.startswith("error: none")
+
+
+def test_a_download_is_unpacked_and_checked(sid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # the archive is there already: nothing is fetched
+    new = tmp_path / "new"
+    new.mkdir()
+    with zipfile.ZipFile(new / "Sony2025.zip", "w") as archive:
+        for path in sorted(sid.rglob("*.*")):
+            archive.write(path, path.relative_to(sid).as_posix())
+    assert main(["data", "sid", "new", "--download"]) == 0
+    out, err = capsys.readouterr()
+    assert "Sony2025.zip: about 25 GB from https://" in err
+    assert "new: 12 files unpacked" in err
+    assert "2 of 1,865 pairs, 1 of 161 scenes listed" in out
+    table = tmp_path / "table.toml"
+    table.write_text("[other]\nfile='a.zip'\nurl=''\ngigabytes=1\nsha256=''\npage=''\n")
+    assert main(["data", "sid", "new", "--download", "--downloads", "table.toml"]) == 1
+    assert "there is no [sid-sony] in it" in capsys.readouterr().err

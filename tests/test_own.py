@@ -1,0 +1,77 @@
+"""Own pairs: what a CSV may say, and the line of every mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from alen.data.own import own_pairs
+from alen.errors import DataError, NotRawError
+from miniature import write_exposure
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for place in ("a", "b"):
+        (tmp_path / place).mkdir()
+        write_exposure(tmp_path / place / "short 1.arw", relative=0.01, time_s=0.1)
+        write_exposure(tmp_path / place / "long.dng", time_s=10.0)
+    (tmp_path / "text.arw").write_text("no RAW file")
+    return tmp_path
+
+
+def listed(folder: Path, text: str) -> Path:
+    path = folder / "pairs.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_ratio_and_scene_come_from_the_files(folder: Path) -> None:
+    (pair,) = own_pairs(listed(folder, "short,long\na/short 1.arw,a/long.dng\n"))
+    assert (pair.name, pair.scene, pair.camera) == ("short 1", "long", "Miniature sony")
+    assert (pair.short, pair.reference) == (folder / "a/short 1.arw", folder / "a/long.dng")
+    assert (pair.short_s, pair.reference_s) == (0.1, 10.0)
+    assert pair.ratio == pytest.approx(100)
+
+
+def test_ratio_and_scene_may_be_given(folder: Path) -> None:
+    text = "\ufeffScene, long ,SHORT,ratio\r\nnight,a/long.dng,a/short 1.arw,33.5\r\n\r\n,b/long.dng,b/short 1.arw,\r\n"
+    first, second = own_pairs(listed(folder, text))
+    assert (first.scene, first.ratio, first.name) == ("night", 33.5, "a-short 1-long")
+    assert (second.scene, second.name) == ("long", "b-short 1-long")
+    assert second.ratio == pytest.approx(100)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "line 1: expected the header"),
+        ("short;long\n", "line 1: expected the header"),
+        ("short,long,iso\n", "line 1: expected the header"),
+        ("short,long,long\n", "line 1: expected the header"),
+        ("short,long\n", "no pairs in it"),
+        ("short,long\na/short 1.arw,a/long.dng\na/short 1.arw\n", "line 3: “long” .* nothing"),
+        ("short,long\na/missing.arw,a/long.dng\n", "line 2: “short” .*missing"),
+        ("short,long\na/short 1.arw,a/long.dng,1,2\n", "line 2: there are more values"),
+        ("short,long\na/long.dng,a/short 1.arw\n", "line 2: .* swapped"),
+        ("short,long,ratio\na/short 1.arw,a/long.dng,many\n", "line 2: the ratio .*many"),
+        ("short,long,ratio\na/short 1.arw,a/long.dng,nan\n", "line 2: the ratio"),
+        ("short,long,ratio\na/short 1.arw,a/long.dng,0.5\n", "line 2: the ratio"),
+        ("short,long\na/short 1.arw,a/long.dng\na/short 1.arw,a/long.dng\n", "line 2: .* twice"),
+        ('short,long\n"a/short 1.arw,a/long.dng\n', "cannot be read"),
+    ],
+)
+def test_mistakes_are_named_with_their_line(text: str, words: str, folder: Path) -> None:
+    with pytest.raises(DataError, match=rf"pairs\.csv.*{words}"):
+        own_pairs(listed(folder, text))
+
+
+def test_what_cannot_be_read(folder: Path) -> None:
+    with pytest.raises(DataError, match="cannot be read"):
+        own_pairs(folder / "missing.csv")
+    (folder / "binary.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="cannot be read"):
+        own_pairs(folder / "binary.csv")
+    with pytest.raises(NotRawError, match=r"text\.arw"):
+        own_pairs(listed(folder, "short,long\ntext.arw,a/long.dng\n"))
