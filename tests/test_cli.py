@@ -21,7 +21,9 @@ from alen.config import AlenConfig
 from alen.dng import write_cfa_dng
 from alen.models.alen import Alen
 from alen.training.config import Stage, TrainingConfig
+from alen.training.sources import Photographs
 from alen.weights import TrainingFacts, load_weights, save_weights
+from miniature import make_sid
 
 _XYZ2CAM = ((0.6941, -0.1164, -0.0857), (-0.3825, 1.1597, 0.2534), (-0.0416, 0.1540, 0.6039))
 _GAINS = (2.0, 1.0, 1.6)
@@ -31,8 +33,10 @@ _COMMANDS = (
     ["info"],
     ["models"],
     ["evaluate"],
+    ["convert"],
     ["train"],
     ["train", "camera"],
+    ["train", "sid-sony"],
     ["data"],
     *(["data", name] for name in ("sid", "eld", "own")),
 )
@@ -491,6 +495,13 @@ def test_training_without_photographs(folder: Path, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err.startswith("error: none: no such folder.")
 
 
+def _photographs(folder: Path) -> None:
+    """Make seven photographs, of which one is held out."""
+    folder.mkdir()
+    for index in range(7):
+        Image.new("RGB", (32, 32), (index, 0, 0)).save(folder / f"{index}.png")
+
+
 def test_options_reach_the_training(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -498,8 +509,8 @@ def test_options_reach_the_training(
 
     seen: dict[str, object] = {}
 
-    def fake(config: TrainingConfig, photos: Path, run: Path, **others: object) -> Path:
-        seen.update(others, config=config, photos=photos, run=run)
+    def fake(config: TrainingConfig, source: Photographs, run: Path, **others: object) -> Path:
+        seen.update(others, config=config, source=source, run=run)
         report = others["report"]
         assert callable(report)
         report(loop.StepReport(1, 0.5, 1e-4, 2.0, 0.25, 1.0, None))
@@ -507,15 +518,20 @@ def test_options_reach_the_training(
         return run / "weights.safetensors"
 
     monkeypatch.setattr(loop, "train", fake)
+    _photographs(Path("p"))
     options = {"steps": 40, "batch": 2, "patch": 32, "lr": 1e-3, "seed": 7, "threads": 1, "cache": "c", "init": "w"}
+    options |= {"accumulate": 2, "device": "cuda:1", "workers": 3, "precision": "float32"}
     given = [f"--{name}={value}" for name, value in options.items()]
     assert main(["train", "camera", "--photos", "p", "--out", "r", *given, "--resume"]) == 0
     config = seen["config"]
     assert isinstance(config, TrainingConfig)
     assert (config.steps, config.learning_rate, config.seed) == (40, 1e-3, 7)
     assert config.stages == (Stage(share=1.0, patch_size=32, batch_size=2),)
-    assert seen["photos"] == Path("p")
-    assert (seen["threads"], seen["cache"], seen["initial_weights"], seen["resume"]) == (1, Path("c"), Path("w"), True)
+    assert (config.accumulate, config.precision) == (2, "float32")
+    assert isinstance(seen["source"], Photographs)
+    assert seen["source"].scenes == 6
+    assert (seen["threads"], seen["initial_weights"], seen["resume"]) == (1, Path("w"), True)
+    assert (seen["device"], seen["workers"]) == ("cuda:1", 3)
     assert capsys.readouterr().out == (
         "Training on the photographs in p for 40 steps; the run is in r\n"
         "step 1 of 40: loss 0.5000, 2.00 s/step, 25% waiting for data, 1 min left\n"
@@ -524,9 +540,12 @@ def test_options_reach_the_training(
     )
 
 
-def test_the_recipe_is_the_default(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_recipe_is_the_default(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from alen.training import loop
 
+    _photographs(Path("p"))
     seen: list[TrainingConfig] = []
 
     def fake(config: TrainingConfig, *_: object, **__: object) -> Path:
@@ -538,8 +557,42 @@ def test_the_recipe_is_the_default(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert seen == [TrainingConfig()]
 
 
-def test_interrupting_a_training(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_recipe_has_a_command(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from alen.training import loop, recipes
+
+    seen: list[TrainingConfig] = []
+
+    def fake(config: TrainingConfig, *_: object, **__: object) -> Path:
+        seen.append(config)
+        return Path("w")
+
+    monkeypatch.setattr(loop, "train", fake)
+    for subset in ("sony", "fuji"):
+        make_sid(folder / "sid", subset, scenes_per_split=1, splits=("train", "val"))
+    names = [name for name, kind in vars(recipes).items() if name.startswith(("sid_", "ablation_")) and callable(kind)]
+    assert len(names) == 10
+    for name in names:
+        given = ["--data", "sid", "--out", "r", "--lr", "2e-4"]
+        assert main(["train", name.replace("_", "-"), *given]) == 0, capsys.readouterr().err
+        recipe = getattr(recipes, name)()
+        drops = tuple(dataclasses.replace(drop, learning_rate=2 * drop.learning_rate) for drop in recipe.drops)
+        expected = dataclasses.replace(recipe, epochs=None, steps=recipe.epochs, learning_rate=2e-4, drops=drops)
+        assert seen.pop() == expected  # of one scene, an epoch is a step
+    out = capsys.readouterr().out
+    assert out.startswith(
+        "Training on 1 scenes of See-in-the-Dark in sid for 4,000 steps; the run is in r\n"
+        "w: the weights. See what they are: alen models w\n"
+    )
+
+
+def test_interrupting_a_training(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from alen.training import loop
+
+    _photographs(Path("p"))
 
     def fake(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

@@ -5,20 +5,22 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from skimage.metrics import structural_similarity
 
 from alen.config import AlenConfig
-from alen.errors import SettingsError, TrainingError
-from alen.training import losses
-from alen.training.config import Stage, TrainingConfig, camera
-from alen.training.loop import learning_rate_at, train
+from alen.errors import DeviceError, SettingsError, TrainingError
+from alen.training import loop
+from alen.training.config import Drop, Stage, TrainingConfig
+from alen.training.loop import learning_rate_at
+from alen.training.recipes import camera
+from alen.training.sources import Photographs
+from alen.training.validation import VALIDATION_RATIOS
 from alen.weights import load_weights
 
 TINY = TrainingConfig(
@@ -42,13 +44,17 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def train(config: TrainingConfig, photos: Path, run: Path, **others: Any) -> Path:
+    return loop.train(config, Photographs(photos, photos.parent / "decoded"), run, threads=1, **others)
+
+
 def _read(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
 
 def test_run_resumes_bit_for_bit(photos: Path, tmp_path: Path) -> None:
-    undisturbed = train(TINY, photos, tmp_path / "a", threads=1, workers=1)
+    undisturbed = train(TINY, photos, tmp_path / "a", workers=1)
 
     class KilledError(Exception):
         pass
@@ -58,11 +64,9 @@ def test_run_resumes_bit_for_bit(photos: Path, tmp_path: Path) -> None:
             raise KilledError
 
     with pytest.raises(KilledError):
-        train(TINY, photos, tmp_path / "b", threads=1, workers=0, report=kill)
+        train(TINY, photos, tmp_path / "b", workers=0, report=kill)
     steps: list[int] = []
-    resumed = train(
-        TINY, photos, tmp_path / "b", threads=1, workers=0, resume=True, report=lambda r: steps.append(r.step)
-    )
+    resumed = train(TINY, photos, tmp_path / "b", workers=0, resume=True, report=lambda r: steps.append(r.step))
     assert steps == [5, 6]  # from the checkpoint after step 4
 
     losses_a, losses_b = ([row["loss"] for row in _read(tmp_path / run / "log.csv")] for run in "ab")
@@ -71,42 +75,47 @@ def test_run_resumes_bit_for_bit(photos: Path, tmp_path: Path) -> None:
     a, b = load_weights(undisturbed), load_weights(resumed)
     for name, array in a.arrays.items():
         np.testing.assert_array_equal(array, b.arrays[name])
-    assert [row["step"] for row in _read(tmp_path / "b" / "validation.csv")] == ["3"] * 4 + ["6"] * 4
+    assert [row["step"] for row in _read(tmp_path / "b" / "validation.csv")] == ["3"] * 5 + ["6"] * 5
     assert (tmp_path / "a" / "pictures" / "step-0000006.jpg").is_file()
     facts = json.loads((tmp_path / "a" / "config.json").read_text())
     assert facts["photographs"] == {"train": 6, "held_out": ["5.png"]}
     assert a.facts.steps == 6
-    assert set(a.facts.scores) == {"x8", "x32", "x100", "x300"}
+    assert set(a.facts.scores) == {f"x{ratio:g}" for ratio in VALIDATION_RATIOS}
+    page = (tmp_path / "a" / "run.md").read_text()
+    assert "| learning_rate | 0.0005 |" in page
+    assert f"torch {torch.__version__}" in page
+    with Image.open(tmp_path / "a" / "curves.png") as curves:
+        assert curves.format == "PNG"
+    assert list((tmp_path / "a" / "tensorboard").iterdir())
+    assert not list((tmp_path / "a").glob("*.part"))
 
 
 def test_finished_run_is_not_overwritten_and_other_settings_do_not_resume(photos: Path, tmp_path: Path) -> None:
     config = dataclasses.replace(TINY, steps=2, validate_every=2)
-    train(config, photos, tmp_path / "run", threads=1, workers=0)
+    train(config, photos, tmp_path / "run", workers=0)
     with pytest.raises(TrainingError, match="--resume"):
-        train(config, photos, tmp_path / "run", threads=1, workers=0)
+        train(config, photos, tmp_path / "run", workers=0)
     with pytest.raises(TrainingError, match="learning_rate"):
-        train(
-            dataclasses.replace(config, learning_rate=1e-5), photos, tmp_path / "run", threads=1, workers=0, resume=True
-        )
+        train(dataclasses.replace(config, learning_rate=1e-5), photos, tmp_path / "run", workers=0, resume=True)
 
 
 def test_training_starts_from_weights(photos: Path, tmp_path: Path) -> None:
     config = dataclasses.replace(TINY, steps=2, validate_every=2, learning_rate=1e-12, final_learning_rate=0.0)
-    first = train(config, photos, tmp_path / "first", threads=1, workers=0)
-    tuned = train(config, photos, tmp_path / "tuned", threads=1, workers=0, initial_weights=first)
+    first = train(config, photos, tmp_path / "first", workers=0)
+    tuned = train(config, photos, tmp_path / "tuned", workers=0, initial_weights=first)
     for name, array in load_weights(first).arrays.items():
         np.testing.assert_allclose(load_weights(tuned).arrays[name], array, atol=1e-6)
     other = dataclasses.replace(config, network=AlenConfig(widths=(4, 4, 4, 4)))
     with pytest.raises(TrainingError, match="another network"):
-        train(other, photos, tmp_path / "other", threads=1, workers=0, initial_weights=first)
+        train(other, photos, tmp_path / "other", workers=0, initial_weights=first)
 
 
 def test_divergence_stops_the_run_and_names_the_place(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alen.training.loop.ssim_l2", lambda p, _truth, **_: p.sum() * float("nan"))
+    monkeypatch.setattr("alen.training.loop.training_loss", lambda p, *_, **__: p.sum() * float("nan"))
     with pytest.raises(TrainingError, match=r"Step 1: .* no longer a number \(first in "):
-        train(TINY, photos, tmp_path / "run", threads=1, workers=0)
+        train(TINY, photos, tmp_path / "run", workers=0)
 
 
 def test_loss_falls(photos: Path, tmp_path: Path) -> None:
@@ -119,7 +128,7 @@ def test_loss_falls(photos: Path, tmp_path: Path) -> None:
         validate_every=60,
         checkpoint_every=60,
     )
-    train(config, photos, tmp_path / "run", threads=1, workers=0)
+    train(config, photos, tmp_path / "run", workers=0)
     values = [float(row["loss"]) for row in _read(tmp_path / "run" / "log.csv")]
     assert np.mean(values[-15:]) < 0.7 * np.mean(values[:15])
 
@@ -131,6 +140,30 @@ def test_learning_rate_rises_then_falls() -> None:
     assert max(rates) == pytest.approx(config.learning_rate)
     assert rates.index(max(rates)) in (config.warmup_steps - 1, config.warmup_steps)
     assert rates[-1] == pytest.approx(config.final_learning_rate, rel=1e-2)
+
+
+def test_learning_rate_falls_in_steps() -> None:
+    drops = (Drop(after=0.5, learning_rate=1e-5), Drop(after=0.75, learning_rate=1e-6))
+    config = dataclasses.replace(TINY, steps=8, schedule="steps", learning_rate=1e-4, drops=drops, warmup_steps=0)
+    assert [learning_rate_at(step, config) for step in range(8)] == [1e-4] * 4 + [1e-5] * 2 + [1e-6] * 2
+
+
+def test_parts_of_a_step_are_one_large_batch(photos: Path, tmp_path: Path) -> None:
+    whole = dataclasses.replace(
+        TINY, steps=2, stages=(Stage(share=1.0, patch_size=16, batch_size=4),), loss="l2_ssim", validate_every=2
+    )
+    parts = dataclasses.replace(whole, stages=(Stage(share=1.0, patch_size=16, batch_size=2),), accumulate=2)
+    for name, config in {"whole": whole, "parts": parts}.items():
+        train(config, photos, tmp_path / name, workers=0)
+    for column in ("loss", "gradient_norm"):
+        values = [[float(row[column]) for row in _read(tmp_path / n / "log.csv")] for n in ("whole", "parts")]
+        np.testing.assert_allclose(*values, rtol=1e-3)
+
+
+def test_a_device_that_is_not_there(photos: Path, tmp_path: Path) -> None:
+    for name in ("cuda:99", "mps", "toaster"):
+        with pytest.raises(DeviceError, match=name.split(":")[0]):
+            train(TINY, photos, tmp_path / "run", workers=0, device=name)
 
 
 def test_stages_cover_the_run() -> None:
@@ -147,37 +180,14 @@ def test_stages_cover_the_run() -> None:
         {"stages": (Stage(share=1.0, patch_size=24, batch_size=1),)},
         {"ratios": (0.5, 3.0)},
         {"ema_decay": 1.0},
+        {"accumulate": 0},
+        {"epochs": 0},
+        {"loss": "l3"},
+        {"schedule": "linear"},
+        {"drops": (Drop(after=0.5, learning_rate=1e-5), Drop(after=0.4, learning_rate=1e-6))},
+        {"drops": (Drop(after=1.0, learning_rate=1e-5),)},
     ],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(SettingsError):
         dataclasses.replace(TINY, **wrong)  # type: ignore[arg-type]
-
-
-def test_ssim_equals_scikit_image_inside_the_border() -> None:
-    rng = np.random.default_rng(5)
-    a = rng.random((23, 37, 3))
-    b = np.clip(a + 0.1 * rng.standard_normal(a.shape), 0, 1)
-    _, full = structural_similarity(
-        a, b, data_range=1.0, channel_axis=2, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
-    )
-    tensors = [torch.from_numpy(x.transpose(2, 0, 1))[None] for x in (a, b)]
-    assert losses.ssim(*tensors).item() == pytest.approx(full[5:-5, 5:-5].mean(), abs=1e-6)
-    assert losses.ssim(*tensors, stride=2).item() == pytest.approx(full[5:-5:2, 5:-5:2].mean(), abs=1e-6)
-    assert losses.ssim(tensors[0], tensors[0]).item() == pytest.approx(1)
-
-
-def test_log_l2_is_the_mean_of_per_picture_logarithms() -> None:
-    truth = torch.zeros(2, 3, 4, 4)
-    prediction = torch.stack([torch.full((3, 4, 4), 0.1), torch.full((3, 4, 4), 0.3)])
-    assert losses.log_l2(prediction, truth).item() == pytest.approx(math.log(math.sqrt(0.1 * 0.3)), abs=1e-3)
-
-
-def test_roll_off_is_smooth_at_white_and_monotone() -> None:
-    values = torch.linspace(-1, 12, 200, dtype=torch.float64, requires_grad=True)
-    rolled = losses.roll_off(values)
-    rolled.sum().backward()
-    assert torch.equal(rolled[values <= 1], values[values <= 1])
-    assert values.grad is not None
-    assert (values.grad > 0).all()
-    assert values.grad.max() == 1

@@ -18,6 +18,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from alen import __version__
 from alen.commands.console import FAILED, INTERRUPTED, OK, WRONG_USAGE, Flag, Progress, complain, print_table
+from alen.commands.convert import convert
 from alen.commands.data import data
 from alen.commands.evaluate import evaluate
 from alen.commands.train import train
@@ -54,6 +55,13 @@ app = App(
 
 app.command(evaluate)
 app.command(train)
+app.command(
+    convert,
+    usage="Usage: alen convert STATE_DICT -o WEIGHTS --plane-order ORDER [OPTIONS]",
+    help_epilogue="Examples:\n\n"
+    "  alen convert checkpoint_sony.pth -o sid.safetensors --network sid-unet --plane-order sid\n"
+    "  alen convert model.npz -o sid.safetensors --network sid-unet --plane-order sid",
+)
 app.command(data)
 
 _Files = Annotated[list[Path], Parameter(name="FILE", negative=(), json_list=False)]  # "[1].dng" is a file

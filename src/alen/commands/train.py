@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from alen.commands.console import INTERRUPTED, OK, Flag, complain, require_torch
 
 if TYPE_CHECKING:
+    from alen.data.sid import Subset
     from alen.training.config import TrainingConfig
     from alen.training.loop import StepReport
+    from alen.training.sources import Source
 
 _REPORT_EVERY: Final = 50
 """Steps between the lines of a training that is not watched in a terminal."""
@@ -22,8 +25,49 @@ train = App(
     name="train",
     help="Train weights of your own.",
     usage="Usage: alen train RECIPE [OPTIONS]",
-    help_epilogue="Example:\n\n  alen train camera --photos photographs/ --out runs/first",
+    help_epilogue="Examples:\n\n"
+    "  alen train camera --photos photographs/ --out runs/first\n"
+    "  alen train sid-sony --data sid/ --out runs/sony --device cuda",
 )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What every recipe lets you change; without it, the recipe's own."""
+
+    out: Path
+    """Folder of the run: weights, checkpoint, logs, pictures of how it goes, and a page that explains it, run.md."""
+    steps: int | None = None
+    """Optimizer steps."""
+    batch: int | None = None
+    """Patches per step; with it or --patch, all steps are alike instead of patches growing."""
+    patch: int | None = None
+    """Side of the patches in packed pixels (2 or, for X-Trans, 3 of the mosaic's), a multiple of 16."""
+    accumulate: int | None = None
+    """Batches per step, one after the other: the effect of a larger batch in the memory of one."""
+    lr: float | None = None
+    """Peak learning rate; later steps of it change in proportion."""
+    seed: int | None = None
+    """Decides initial weights and all chance."""
+    precision: Literal["bfloat16", "float32"] | None = None
+    """Arithmetic of the network's layers."""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints."""
+    validate_every: int | None = None
+    """Steps between validations."""
+    resume: Annotated[bool, Flag] = False
+    """Go on from the checkpoint of the run."""
+    init: Path | None = None
+    """Weights to start from."""
+    threads: int | None = None
+    """CPU threads of the network."""
+    workers: int = 1
+    """Processes that prepare the data ahead of time."""
+    device: str = "cpu"
+    """cpu, cuda or cuda:N."""
+    cache: Path | None = None
+    """Folder for the decoded data, to share between runs; by default inside the run."""
 
 
 @train.command(
@@ -33,20 +77,7 @@ train = App(
     "  alen train camera --photos photographs/ --out runs/first --resume\n"
     "  alen train camera --photos photographs/ --out runs/short --steps 2000 --patch 64 --batch 8",
 )
-def camera(
-    *,
-    photos: Path,
-    out: Path,
-    steps: int | None = None,
-    batch: int | None = None,
-    patch: int | None = None,
-    lr: float | None = None,
-    seed: int | None = None,
-    resume: Annotated[bool, Flag] = False,
-    init: Path | None = None,
-    threads: int | None = None,
-    cache: Path | None = None,
-) -> int:
+def camera(*, photos: Path, options: Options) -> int:
     """Train weights for every Bayer camera, from photographs and simulated noise.
 
     What is not given is as in the recipe of the shipped weights. The run can
@@ -54,73 +85,141 @@ def camera(
 
     Args:
         photos: Folder of clean photographs: JPEG, PNG, WebP, TIFF or Radiance HDR. A tenth is held out to judge by.
-        out: Folder of the run: weights, checkpoint, logs, pictures of how it goes.
-        steps: Optimizer steps.
-        batch: Patches per step; with it or --patch, all steps are alike instead of patches growing.
-        patch: Side of the patches in packed pixels (half of the mosaic's), a multiple of 16.
-        lr: Peak learning rate.
-        seed: Decides initial weights and all chance.
-        resume: Go on from the checkpoint of the run.
-        init: Weights to start from.
-        threads: CPU threads of the network.
-        cache: Folder for the decoded photographs, to share between runs; by default inside the run.
+        options: What every recipe lets you change.
     """
     require_torch()
-    from alen.training.config import camera as recipe
+    from alen.training import recipes
+    from alen.training.sources import Photographs
+
+    config = _changed(recipes.camera(), options)
+    source = Photographs(photos, options.cache if options.cache is not None else options.out / "cache")
+    return _run(config, source, options, f"Training on the photographs in {photos}")
+
+
+def _see_in_the_dark(recipe: str, subset: Subset, summary: str) -> None:
+    """Add the command of a recipe for See-in-the-Dark."""
+    name = recipe.replace("_", "-")
+
+    def command(*, data: Path, options: Options) -> int:
+        require_torch()
+        from alen.training import recipes
+        from alen.training.sources import see_in_the_dark
+
+        cache = options.cache if options.cache is not None else options.out / "cache"
+        source = see_in_the_dark(data, subset, cache, progress=_report_decoding)
+        config = _changed(getattr(recipes, recipe)(), options)
+        return _run(config, source, options, f"Training on {source.scenes:,} scenes of See-in-the-Dark in {data}")
+
+    command.__doc__ = f"""{summary}
+
+    The published schedule counts epochs, one patch of every scene;
+    --steps N compresses it into N steps. With several processes:
+    torchrun --nproc-per-node 2 -m alen.cli train {name} ...
+
+    Args:
+        data: Folder of the data set, with {subset.title()}/ and its lists; or of caches of it, train/ and val/.
+        options: What every recipe lets you change.
+    """
+    train.command(
+        command,
+        name=name,
+        usage=f"Usage: alen train {name} --data DIR --out RUN [OPTIONS]",
+        help_epilogue=f"Examples:\n\n"
+        f"  alen train {name} --data sid/ --out runs/{name} --device cuda\n"
+        f"  alen train {name} --data sid/ --out runs/{name} --device cuda --resume",
+    )
+
+
+_see_in_the_dark("sid_sony", "sony", "Train the paper's network on Sony frames, with SSIM + L2.")
+_see_in_the_dark("sid_fuji", "fuji", "Train the paper's network on Fuji frames, with SSIM + L2.")
+_see_in_the_dark("sid_sony_released", "sony", "Train on Sony frames as the paper's released code does.")
+_see_in_the_dark("sid_fuji_released", "fuji", "Train on Fuji frames as the paper's released code does.")
+_see_in_the_dark("sid_unet_sony", "sony", "Train the See-in-the-Dark U-Net on Sony frames, with L1.")
+_see_in_the_dark("sid_unet_fuji", "fuji", "Train the See-in-the-Dark U-Net on Fuji frames, with L1.")
+_see_in_the_dark("ablation_backbone", "sony", "Train the paper's backbone, without attention.")
+_see_in_the_dark("ablation_channel_attention", "sony", "Train the backbone with channel attention.")
+_see_in_the_dark("ablation_mixed_attention", "sony", "Train the backbone with channel and non-local attention.")
+_see_in_the_dark("ablation_inverted_shuffle", "sony", "Train the whole network: attention and inverted shuffle.")
+
+
+def _run(config: TrainingConfig, source: Source, options: Options, what: str) -> int:
+    """Train, and show how it goes; of several processes the first alone."""
     from alen.training.loop import train as run_training
 
-    config = _changed(recipe(), steps=steps, batch=batch, patch=patch, learning_rate=lr, seed=seed)
-    print(f"Training on the photographs in {photos} for {config.steps:,} steps; the run is in {out}")
-    progress = _TrainingProgress(config.steps)
+    config = config.in_steps(source.scenes)
+    is_first = os.environ.get("RANK", "0") == "0"
+    if is_first:
+        print(f"{what} for {config.steps:,} steps; the run is in {options.out}", flush=True)
+    progress = _TrainingProgress(config.steps, watched=is_first and sys.stderr.isatty())
     try:
         with progress:
             weights = run_training(
                 config,
-                photos,
-                out,
-                resume=resume,
-                initial_weights=init,
-                cache=cache,
-                threads=threads,
+                source,
+                options.out,
+                resume=options.resume,
+                initial_weights=options.init,
+                threads=options.threads,
+                workers=options.workers,
+                device=options.device,
                 report=progress.report,
             )
     except KeyboardInterrupt:
         complain(f"interrupted after step {progress.step:,}; go on with the same command and --resume.")
         return INTERRUPTED
-    print(f"{weights}: the weights. Use them with --model {weights}")
+    if is_first:
+        use = f"Use them with --model {weights}"
+        if config.network.target != "camera":
+            use = f"See what they are: alen models {weights}"
+        print(f"{weights}: the weights. {use}")
     return OK
 
 
-def _changed(
-    config: TrainingConfig, *, steps: int | None, batch: int | None, patch: int | None, **settings: float | None
-) -> TrainingConfig:
+def _changed(config: TrainingConfig, options: Options) -> TrainingConfig:
     """Return a recipe with what the user gave."""
     from alen.training.config import Stage
 
-    changes: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
-    if steps is not None:
-        changes["steps"] = steps
-    if batch is not None or patch is not None:
+    given = {
+        "accumulate": options.accumulate,
+        "seed": options.seed,
+        "precision": options.precision,
+        "checkpoint_every": options.checkpoint_every,
+        "validate_every": options.validate_every,
+    }
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if options.steps is not None:
+        changes |= {"steps": options.steps, "epochs": None}
+    if options.lr is not None:
+        factor = options.lr / config.learning_rate
+        drops = tuple(replace(drop, learning_rate=factor * drop.learning_rate) for drop in config.drops)
+        changes |= {"learning_rate": options.lr, "drops": drops}
+    if options.batch is not None or options.patch is not None:
         first = config.stages[0]
         stage = Stage(
             share=1.0,
-            patch_size=first.patch_size if patch is None else patch,
-            batch_size=first.batch_size if batch is None else batch,
+            patch_size=first.patch_size if options.patch is None else options.patch,
+            batch_size=first.batch_size if options.batch is None else options.batch,
         )
         changes["stages"] = (stage,)
     return replace(config, **changes)
 
 
+def _report_decoding(done: int, total: int) -> None:
+    """Tell now and then how far the decoding is."""
+    if done == total or done % _REPORT_EVERY == 0:
+        print(f"decoded {done:,} of {total:,} files", flush=True)
+
+
 class _TrainingProgress:
     """How a training goes: a bar for those who watch, else a line now and then."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, *, watched: bool) -> None:
         self.step = 0
         self._total = total
         self._score = ""
         self._seconds = 0.0
         self._bar: Any = None
-        if sys.stderr.isatty():
+        if watched:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -136,7 +235,7 @@ class _TrainingProgress:
                 redirect_stdout=sys.stdout.isatty(),
                 speed_estimate_period=300,
             )
-            self._task = self._bar.add_task("decoding the photographs", total=total)
+            self._task = self._bar.add_task("decoding", total=total)
 
     def __enter__(self) -> _TrainingProgress:
         if self._bar is not None:

@@ -21,9 +21,19 @@ _ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 
 
 def save_checkpoint(
-    path: Path, *, step: int, config: TrainingConfig, network: nn.Module, ema: nn.Module, optimizer: torch.optim.AdamW
+    path: Path,
+    *,
+    step: int,
+    config: TrainingConfig,
+    network: nn.Module,
+    ema: nn.Module,
+    optimizer: torch.optim.AdamW,
+    processes: int = 1,
 ) -> None:
-    """Write a checkpoint after ``step`` steps; atomic, so that a kill leaves the old one or the new one."""
+    """Write a checkpoint after ``step`` steps of so many processes.
+
+    Atomic: a kill leaves the old one or the new one. One process writes for all.
+    """
     tensors: dict[str, Tensor] = {}
     tensors.update({f"network.{name}": value for name, value in network.state_dict().items()})
     tensors.update({f"ema.{name}": value for name, value in ema.state_dict().items()})
@@ -32,17 +42,25 @@ def save_checkpoint(
             tensors[f"adam.{key}.{name}"] = optimizer.state[parameter][key]
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     part = path.with_suffix(".part")
-    save_file(tensors, part, metadata={"step": str(step), "config": json.dumps(asdict(config))})
+    header = {"step": str(step), "processes": str(processes), "config": json.dumps(asdict(config))}
+    save_file(tensors, part, metadata=header)
     part.replace(path)
 
 
 def load_checkpoint(
-    path: Path, *, config: TrainingConfig, network: nn.Module, ema: nn.Module, optimizer: torch.optim.AdamW
+    path: Path,
+    *,
+    config: TrainingConfig,
+    network: nn.Module,
+    ema: nn.Module,
+    optimizer: torch.optim.AdamW,
+    processes: int = 1,
 ) -> int:
     """Restore a run; returns the number of steps done.
 
     Raises:
-        TrainingError: The file is missing, damaged, or belongs to another configuration; nothing has changed then.
+        TrainingError: The file is missing, damaged, belongs to another configuration, or to another number of
+            processes; nothing has changed then.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -59,9 +77,16 @@ def load_checkpoint(
             f"{path}: the checkpoint belongs to another configuration; different: {', '.join(keys)}. "
             "Resume with the run's own settings, or start a new run in another folder."
         )
+    if int(header.get("processes", "1")) != processes:
+        raise TrainingError(
+            f"{path}: the checkpoint belongs to a run of {header['processes']} processes; this one has {processes}, "
+            "whose batches differ. Resume with as many."
+        )
     network.load_state_dict({n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")})
     ema.load_state_dict({n.removeprefix("ema."): t for n, t in tensors.items() if n.startswith("ema.")})
     for name, parameter in network.named_parameters():
         # a copy per tensor: the file's tensors may share memory with its mapping
-        optimizer.state[parameter] = {key: tensors[f"adam.{key}.{name}"].clone() for key in _ADAM_STATE}
+        state = {key: tensors[f"adam.{key}.{name}"].clone() for key in _ADAM_STATE}
+        # AdamW keeps its count of steps on the CPU
+        optimizer.state[parameter] = {k: t if k == "step" else t.to(parameter.device) for k, t in state.items()}
     return int(header["step"])

@@ -1,0 +1,186 @@
+"""Where pairs come from: photographs with simulated noise, or real pairs. Each brings its own validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from alen.data.cache import PairCache
+from alen.data.exposures import RawPair
+from alen.data.pairs import PhotoPairs
+from alen.data.photos import PhotoCache, find_photos, split
+from alen.data.real_pairs import RealPairs
+from alen.data.sid import SUBSETS, Split, Subset, sid_pairs
+from alen.errors import DataError
+from alen.training.config import TrainingConfig
+from alen.training.validation import PairValidation, PhotoValidation, Validation
+
+_SPLITS: Final[tuple[Split, Split]] = ("train", "val")
+
+
+class Source(Protocol):
+    """Something to train on."""
+
+    @property
+    def scenes(self) -> int:
+        """Photographs or scenes to train on; an epoch has a patch of each."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """What it is, for the header of the weights."""
+        ...
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return what config.json says about the data."""
+        ...
+
+    def prepare(self) -> None:
+        """Decode what is not decoded yet; with several processes the first does it for all."""
+        ...
+
+    def pairs(self, config: TrainingConfig) -> Dataset[tuple[Tensor, Tensor]]:
+        """Return the pairs: item (index, packed size) depends on that and the seed alone."""
+        ...
+
+    def validation(self, config: TrainingConfig) -> Validation:
+        """Return the held-out part."""
+        ...
+
+
+class Photographs:
+    """Clean photographs, unprocessed, with simulated noise; a fixed tenth is held out.
+
+    Args:
+        folder: Folder of the photographs.
+        cache: Folder for their decoded form (uncompressed, so larger than the originals).
+
+    Raises:
+        DataError: There is no such folder, or no photograph in it.
+    """
+
+    description = "photographs, unprocessed to camera RGB, with simulated sensor noise"
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        self._train, self._held_out = split(find_photos(folder))
+        self._cache = cache
+
+    @property
+    def scenes(self) -> int:
+        """Photographs to train on."""
+        return len(self._train)
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return how many photographs are trained on, and which are held out."""
+        return {"photographs": {"train": self.scenes, "held_out": [p.name for p in self._held_out]}}
+
+    def prepare(self) -> None:
+        """Decode the photographs."""
+        PhotoCache([*self._train, *self._held_out], self._cache)
+
+    def pairs(self, config: TrainingConfig) -> PhotoPairs:
+        """Return pairs made from the photographs."""
+        return PhotoPairs(PhotoCache(self._train, self._cache), ratios=config.ratios, seed=config.seed)
+
+    def validation(self, config: TrainingConfig) -> PhotoValidation:  # noqa: ARG002 - the same for every network
+        """Return squares of the photographs held out."""
+        return PhotoValidation(PhotoCache([p for p in self._held_out if p.suffix.lower() != ".hdr"], self._cache))
+
+
+class CachedPairs:
+    """Real pairs, decoded into two caches: of scenes to train on, and of others to judge by.
+
+    Args:
+        train: Pairs to train on.
+        held_out: Pairs of other scenes.
+        cache: Folder of the caches, "train" and "val".
+        description: What they are, for the header of the weights.
+        progress: Called with (arrays done, arrays in all) of a cache while it is built.
+
+    Raises:
+        DataError: One of them is empty, or a scene is in both.
+    """
+
+    def __init__(
+        self,
+        train: Sequence[RawPair],
+        held_out: Sequence[RawPair],
+        cache: Path,
+        *,
+        description: str,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._train = tuple(train)
+        self._held_out = tuple(held_out)
+        self._cache = cache
+        self._progress = progress
+        self.description = description
+        scenes, others = ({(pair.camera, pair.scene) for pair in part} for part in (train, held_out))
+        if not scenes or not others:
+            raise DataError(f"Pairs to train on and others to judge by are needed; got {len(train)}, {len(held_out)}.")
+        if scenes & others:
+            raise DataError(f"Scenes are trained on and held out at once: {sorted(scenes & others)[:3]}.")
+        self._scenes = len(scenes)
+
+    @property
+    def scenes(self) -> int:
+        """Scenes to train on."""
+        return self._scenes
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return how many pairs and scenes are trained on, and which pairs are held out."""
+        held_out = [pair.name for pair in self._held_out]
+        return {"pairs": {"train": len(self._train), "scenes": self.scenes, "held_out": held_out}}
+
+    def prepare(self) -> None:
+        """Decode what is not decoded yet; caches that hold all need no RAW files."""
+        for name, pairs in (("train", self._train), ("val", self._held_out)):
+            if not _holds(self._cache / name, pairs):
+                PairCache.build(pairs, self._cache / name, progress=self._progress)
+
+    def pairs(self, config: TrainingConfig) -> RealPairs:
+        """Return random squares of the pairs."""
+        names = {pair.name for pair in self._train}
+        return RealPairs(PairCache.open(self._cache / "train"), config.network, seed=config.seed, names=names)
+
+    def validation(self, config: TrainingConfig) -> PairValidation:
+        """Return squares from the middle of the pairs held out."""
+        names = {pair.name for pair in self._held_out}
+        return PairValidation(PairCache.open(self._cache / "val"), config.network, names=names)
+
+
+def see_in_the_dark(
+    data: Path, subset: Subset, cache: Path, *, progress: Callable[[int, int], None] | None = None
+) -> CachedPairs:
+    """Return See-in-the-Dark's pairs as its authors train on them: the first frame of every burst.
+
+    Args:
+        data: Folder that holds Sony/ or Fuji/ and the lists; or a folder of caches, "train" and "val", as `alen data
+            sid` makes them.
+        subset: The camera.
+        cache: Folder for the caches, if ``data`` holds none.
+        progress: Called with (arrays done, arrays in all) of a cache while it is built.
+
+    Raises:
+        DataError: There are neither pairs nor caches.
+    """
+    if (data / "train").is_dir() and (data / "val").is_dir():
+        cache = data
+        parts = [PairCache.open(data / split).pairs for split in _SPLITS]
+    else:
+        parts = [tuple(sid_pairs(data, subset, split)) for split in _SPLITS]
+    train, held_out = ([pair for pair in part if "_00_" in pair.short.stem] for part in parts)
+    description = f"See-in-the-Dark {SUBSETS[subset].folder} (https://arxiv.org/abs/1805.01934), first frames of bursts"
+    return CachedPairs(train, held_out, cache, description=description, progress=progress)
+
+
+def _holds(folder: Path, pairs: Sequence[RawPair]) -> bool:
+    """Tell whether a cache holds all of these pairs."""
+    try:
+        return set(pairs) <= set(PairCache.open(folder).pairs)
+    except DataError:
+        return False

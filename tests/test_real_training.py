@@ -1,0 +1,161 @@
+"""Training on miniature sets of real pairs: it runs, resumes, survives a kill, and may be spread over processes."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alen.config import AlenConfig
+from alen.data.cache import PairCache
+from alen.errors import DataError, TrainingError
+from alen.training.loop import train
+from alen.training.recipes import sid_sony_released
+from alen.training.sources import CachedPairs, see_in_the_dark
+from alen.weights import Weights, load_weights
+from miniature import make_sid
+from real_run import FUJI, SONY, small
+
+_SCRIPT = Path(__file__).with_name("real_run.py")
+_PATIENCE_S = 300
+
+
+@pytest.fixture(scope="module")
+def sony(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_sid(tmp_path_factory.mktemp("sony"), "sony", splits=("train", "val"))
+
+
+@pytest.fixture(scope="module")
+def cache(sony: Path) -> Path:
+    """Decoded once for all tests."""
+    see_in_the_dark(sony, "sony", sony / "cache").prepare()
+    return sony / "cache"
+
+
+def _column(run: Path, name: str = "loss", file: str = "log.csv") -> list[str]:
+    with (run / file).open(newline="") as lines:
+        return [row[name] for row in csv.DictReader(lines)]
+
+
+def _assert_equal(a: Weights, b: Weights) -> None:
+    assert a.arrays.keys() == b.arrays.keys()
+    for name, array in a.arrays.items():
+        np.testing.assert_array_equal(array, b.arrays[name])
+
+
+def test_six_steps_on_sony_frames_and_resuming(cache: Path, tmp_path: Path) -> None:
+    whole = train(small(SONY()), see_in_the_dark(cache, "sony", cache), tmp_path / "a", threads=1, workers=0)
+
+    class KilledError(Exception):
+        pass
+
+    def kill(report: object) -> None:
+        if report.step == 5:  # type: ignore[attr-defined]
+            raise KilledError
+
+    source = see_in_the_dark(cache, "sony", cache)
+    with pytest.raises(KilledError):
+        train(small(SONY()), source, tmp_path / "b", threads=1, workers=0, report=kill)
+    resumed = train(small(SONY()), source, tmp_path / "b", threads=1, workers=1, resume=True)
+    assert _column(tmp_path / "a") == _column(tmp_path / "b")
+    a = load_weights(whole)
+    _assert_equal(a, load_weights(resumed))
+    assert isinstance(a.config, AlenConfig)
+    assert (a.config.target, a.config.input_levels) == ("srgb", "sid")
+    assert (a.facts.photographs, set(a.facts.scores)) == (2, {"x100", "x250"})
+    assert a.facts.data.startswith("See-in-the-Dark Sony")
+    assert _column(tmp_path / "a", "ratio", "validation.csv") == ["100.0", "250.0"]
+    assert (tmp_path / "a" / "pictures" / "step-0000006.jpg").is_file()
+
+
+def test_six_steps_on_fuji_frames(tmp_path: Path) -> None:
+    data = make_sid(tmp_path / "fuji", "fuji", scenes_per_split=1, splits=("train", "val"))
+    weights = train(
+        small(FUJI()), see_in_the_dark(data, "fuji", tmp_path / "cache"), tmp_path / "run", threads=1, workers=0
+    )
+    facts = load_weights(weights)
+    assert facts.config.cfa == "xtrans"
+    assert facts.arrays["head.weight"].shape == (27, 4, 1, 1)
+    assert all(np.isfinite(float(value)) for value in _column(tmp_path / "run"))
+
+
+def test_epochs_are_one_patch_of_every_scene(cache: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(small(SONY()), epochs=2)
+    train(config, see_in_the_dark(cache, "sony", cache), tmp_path / "run", threads=1, workers=0)
+    assert _column(tmp_path / "run", "step") == ["1", "2", "3", "4"]  # of two scenes
+
+
+def test_the_released_loss_asks_for_patches_of_five_scales(cache: Path, tmp_path: Path) -> None:
+    config = small(sid_sony_released())
+    with pytest.raises(ValueError, match="MS-SSIM needs sides of at least 176 pixels; got 32 × 32"):
+        train(config, see_in_the_dark(cache, "sony", cache), tmp_path / "run", threads=1, workers=0)
+
+
+def test_scenes_are_not_judged_by_themselves(cache: Path, tmp_path: Path) -> None:
+    pairs = PairCache.open(cache / "train").pairs
+    with pytest.raises(DataError, match="at once"):
+        CachedPairs(pairs, pairs, tmp_path, description="")
+    with pytest.raises(DataError, match=r"others to judge by are needed; got 4, 0"):
+        CachedPairs(pairs, (), tmp_path, description="")
+
+
+def _command(data: Path, run: Path, *, batch: int, processes: int = 1, resume: bool = False) -> list[str]:
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    arguments = [str(data), str(data), str(run), str(batch)] + ["--resume"] * resume
+    return [sys.executable, *(torchrun if processes > 1 else []), str(_SCRIPT), *arguments]
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def _kill_after(command: list[str], run: Path, steps: int) -> None:
+    """Start a run, and kill its first process without warning when it has done so many steps."""
+    with subprocess.Popen(command, env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as started:
+        deadline = time.monotonic() + _PATIENCE_S
+        while not (run / "log.csv").exists() or len((run / "log.csv").read_text().splitlines()) <= steps:
+            assert started.poll() is None, "the run ended before it was killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        os.kill(int(run.with_name(f"{run.name}.pids").joinpath("0").read_text()), signal.SIGKILL)
+        started.wait(timeout=_PATIENCE_S)
+    assert started.returncode != 0
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_killed_run_goes_on_as_if_nothing_had_been(cache: Path, tmp_path: Path, processes: int) -> None:
+    """And two processes compute what one does with twice the batch."""
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    _run(_command(cache, undisturbed, batch=1, processes=processes))
+    steps = random.randrange(3, 36)
+    _kill_after(_command(cache, killed, batch=1, processes=processes), killed, steps)
+    assert not (killed / "weights.safetensors").exists() or load_weights(killed / "weights.safetensors")
+    _run(_command(cache, killed, batch=1, processes=processes, resume=True))
+    assert _column(killed) == _column(undisturbed), f"killed after step {steps}"
+    assert len(_column(killed)) == 40
+    assert _column(killed, "psnr", "validation.csv") == _column(undisturbed, "psnr", "validation.csv")
+    _assert_equal(*(load_weights(run / "weights.safetensors") for run in (undisturbed, killed)))
+
+    if processes == 2:
+        alone = tmp_path / "alone"
+        _run(_command(cache, alone, batch=2))
+        for column, tolerance in (("loss", 1e-4), ("gradient_norm", 1e-2)):
+            values = [[float(value) for value in _column(run, column)] for run in (alone, undisturbed)]
+            np.testing.assert_allclose(*values, rtol=tolerance)
+        source = see_in_the_dark(cache, "sony", cache)
+        with pytest.raises(TrainingError, match="of 2 processes; this one has 1"):
+            train(small(SONY(), steps=40), source, undisturbed, resume=True, threads=1, workers=0)
