@@ -124,7 +124,7 @@ def report(frame: Frame, pixels: list[tuple[int, int]], maps: list[NDArray[np.fl
         rows, columns = (frame.amplified.shape[axis] // keys for axis in (1, 2))
         light = frame.amplified[:, : keys * rows, : keys * columns].reshape(4, keys, rows, keys, columns)
         ranks = [np.argsort(np.argsort(values)) for values in (mean, -light.mean(axis=(0, 2, 4)).ravel())]
-        darkness.append(f"{np.corrcoef(ranks)[0, 1]:.2f}")
+        darkness.append(f"{np.asarray(np.corrcoef(ranks))[0, 1]:.2f}")
     table.add_row("alike", "", *alike)
     table.add_row("darkness", "", *darkness)
     return table
