@@ -1,11 +1,9 @@
-"""The classical pipelines: non-local means by its formula, and pictures that are where and what they should be."""
+"""The classical pipelines: pictures that are where and what they should be."""
 
 import numpy as np
 import pytest
-from skimage.restoration import denoise_nl_means
 
 from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb
-from alen.classical.nonlocal_means import nonlocal_means
 from alen.classical.pipeline import (
     LibRawSettings,
     NonLocalMeansSettings,
@@ -18,81 +16,6 @@ from alen.errors import SettingsError
 from alen.metrics import psnr
 
 _WHITE_BALANCE = (2.0, 1.0, 1.6)
-
-
-def _naive(
-    planes: np.ndarray, patch: int, window: int, sigma: float, h: tuple[float, ...], guide: np.ndarray
-) -> np.ndarray:
-    """The formula, pixel by pixel in float64."""
-    _, height, width = planes.shape
-    reach, half = window // 2, patch // 2
-    margins = ((0, 0), (reach + half, reach + half), (reach + half, reach + half))
-    x, g = (np.pad(array.astype(np.float64), margins, mode="reflect") for array in (planes, guide))
-    result = np.empty(planes.shape)
-    for y in range(height):
-        for column in range(width):
-            here = g[:, y + reach : y + reach + patch, column + reach : column + reach + patch]
-            weights, values = [], []
-            for dy in range(-reach, reach + 1):
-                for dx in range(-reach, reach + 1):
-                    if dy == dx == 0:
-                        continue
-                    top, left = y + reach + dy, column + reach + dx
-                    distance = np.mean((here - g[:, top : top + patch, left : left + patch]) ** 2)
-                    weights.append(np.exp(-max(distance - 2 * sigma**2, 0) / np.square(h)))
-                    values.append(x[:, top + half, left + half])
-            weights.append(np.max(weights, axis=0))
-            values.append(x[:, y + reach + half, column + reach + half])
-            result[:, y, column] = np.sum(np.multiply(weights, values), axis=0) / np.sum(weights, axis=0)
-    return result
-
-
-@pytest.mark.parametrize(("patch", "window"), [(1, 3), (3, 5), (5, 3), (3, 7)])
-def test_nonlocal_means_formula(patch: int, window: int) -> None:
-    rng = np.random.default_rng(0)
-    planes = rng.normal(size=(3, 9, 13)).astype(np.float32)
-    guide = rng.normal(size=(2, 9, 13)).astype(np.float32)
-    strengths = (0.5, 0.8, 0.5)
-    result = nonlocal_means(planes, patch=patch, window=window, sigma=0.6, h=strengths, guide=guide)
-    np.testing.assert_allclose(result, _naive(planes, patch, window, 0.6, strengths, guide), atol=2e-6)
-
-
-def test_nonlocal_means_equals_scikit_image() -> None:
-    """Apart from the center's weight (1 there) and the edges; where every pixel has doubles, that is little."""
-    rng = np.random.default_rng(0)
-    clean = np.broadcast_to(np.where(np.arange(56) // 4 % 2, 0.8, 0.2), (48, 56))
-    noisy = (clean + 0.05 * rng.standard_normal(clean.shape)).astype(np.float32)
-    theirs = denoise_nl_means(noisy, patch_size=5, patch_distance=6, h=0.04, sigma=0.05, fast_mode=True)
-    ours = nonlocal_means(noisy[None], patch=5, window=13, sigma=0.05, h=0.04)[0]
-    difference = ours[9:-9, 9:-9] - theirs[9:-9, 9:-9]
-    assert np.sqrt(np.mean(difference**2)) < 0.1 * 0.05
-    assert psnr(ours, clean, data_range=1.0) > psnr(noisy, clean, data_range=1.0) + 8
-
-
-def test_nonlocal_means_keeps_a_constant_and_a_shift() -> None:
-    planes = np.random.default_rng(0).normal(size=(2, 17, 23)).astype(np.float32)
-    flat = nonlocal_means(np.full((2, 17, 23), 3, np.float32), patch=3, window=5, sigma=1.0, h=0.5)
-    np.testing.assert_allclose(flat, 3, rtol=1e-6)
-    lifted = nonlocal_means(planes + np.float32(2), patch=3, window=7, sigma=1.0, h=0.5)
-    np.testing.assert_allclose(lifted, nonlocal_means(planes, patch=3, window=7, sigma=1.0, h=0.5) + 2, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "match"),
-    [
-        ({"patch": 2}, "odd"),
-        ({"window": 4}, "odd"),
-        ({"window": 1}, "odd"),
-        ({"h": 0.0}, "positive"),
-        ({"h": (1.0, 1.0, 1.0)}, "2 channels"),
-        ({"window": 35}, "need sides"),
-        ({"guide": np.zeros((1, 8, 8), np.float32)}, "guide"),
-    ],
-)
-def test_nonlocal_means_refusals(wrong: dict[str, object], match: str) -> None:
-    arguments = {"patch": 3, "window": 5, "sigma": 1.0, "h": 0.5} | wrong
-    with pytest.raises(SettingsError, match=match):
-        nonlocal_means(np.zeros((2, 17, 23), np.float32), **arguments)  # type: ignore[arg-type]
 
 
 def _scene(height: int, width: int) -> np.ndarray:

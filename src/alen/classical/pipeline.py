@@ -18,7 +18,7 @@ import rawpy
 from numpy.typing import NDArray
 
 from alen.cfa import CFA, pack, unpack
-from alen.classical.nonlocal_means import nonlocal_means
+from alen.classical.nonlocal_means import FilterSettings, nonlocal_means
 from alen.classical.variance import stabilize, unstabilize
 from alen.dng import write_cfa_dng
 from alen.errors import SettingsError
@@ -206,14 +206,18 @@ def _denoise_planes(
     share *= np.float32(2 / np.linalg.norm(share))
     reach = min(opponent.shape[1:]) - settings.patch // 2 - 1
     denoised = nonlocal_means(
-        opponent,
-        patch=settings.patch,
-        window=min(settings.window, 2 * reach + 1),
-        sigma=1.0,
-        h=(settings.strength, *[settings.color_strength] * 3),
-        guide=opponent * share[:, None, None],
+        np.moveaxis(opponent, 0, 2),
+        FilterSettings(
+            patch=settings.patch,
+            window=min(settings.window, 2 * reach + 1),
+            sigma=1.0,
+            h=(settings.strength, *[settings.color_strength] * 3),
+            least_weight=float(np.finfo(np.float32).tiny),  # lamps are not averaged with the dark around them
+        ),
+        guide=np.moveaxis(opponent * share[:, None, None], 0, 2),
+        threads=1,
     )
-    return unstabilize(_mix(_OPPONENT.T, denoised), read_sigma)
+    return unstabilize(_mix(_OPPONENT.T, np.moveaxis(denoised, 2, 0)), read_sigma)
 
 
 def _mix(matrix: NDArray[np.float32], planes: NDArray[np.float32]) -> NDArray[np.float32]:
