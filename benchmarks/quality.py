@@ -35,10 +35,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from alen import __version__
 from alen.cfa import BAYER_PHASES, CFA, pack
 from alen.classical.pipeline import libraw, nonlocal_means_pipeline
-from alen.color import develop, eotf_inverse_srgb, eotf_srgb
+from alen.color import develop, eotf_inverse_srgb
 from alen.data.photos import PhotoCache, Scene, find_photos, sample_camera, split, unprocess
 from alen.demosaic import demosaic_malvar
-from alen.engines import MULTIPLE
+from alen.engines import MULTIPLE, Engine
 from alen.engines.openvino import OpenVinoEngine
 from alen.levels import amplify, normalize
 from alen.metrics import psnr, ssim
@@ -164,7 +164,7 @@ def demosaic_only(exposure: Exposure) -> NDArray[np.float32]:
 
 def network(weights: Weights, engine: EngineName) -> Method:
     """Return the method that runs a network on one thread."""
-    infer = OpenVinoEngine(weights, threads=1).run if engine == "openvino" else _torch_inference(weights)
+    infer = OpenVinoEngine(weights, threads=1).run if engine == "openvino" else _torch_engine(weights).run
 
     def run(exposure: Exposure) -> NDArray[np.float32]:
         padding, planes = _planes(exposure, 2 * MULTIPLE)
@@ -173,25 +173,10 @@ def network(weights: Weights, engine: EngineName) -> Method:
     return run
 
 
-def _torch_inference(weights: Weights) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Return a function from packed planes to the linear picture that runs in torch, in float32."""
-    import torch
+def _torch_engine(weights: Weights) -> Engine:
+    from alen.engines.torch import TorchEngine
 
-    from alen.config import AlenConfig
-    from alen.models.alen import Alen
-    from alen.models.sid_unet import SidUnet
-
-    torch.set_num_threads(1)
-    model = Alen(weights.config) if isinstance(weights.config, AlenConfig) else SidUnet(weights.config)
-    model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.arrays.items()})
-    model.eval()
-
-    def infer(planes: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            picture = model(torch.from_numpy(planes)[None])[0].permute(1, 2, 0)
-        return eotf_srgb(np.ascontiguousarray(picture.numpy()))
-
-    return infer
+    return TorchEngine(weights, precision="float32", threads=1)
 
 
 def _planes(exposure: Exposure, multiple: int) -> tuple[Padding, NDArray[np.float32]]:
