@@ -88,7 +88,8 @@ def run(
     selection = select(chosen, data, is_partial=partial)
     folder = out if out is not None else Path("evaluation") / chosen.name
     work = Run(chosen, selection, networks, settings, folder)
-    print(f"{chosen.name}: {count(selection.pairs, "image")}, {count(networks, "network")}; the records are in {folder}")
+    size = f"{count(selection.pairs, 'image')}, {count(networks, 'network')}"
+    print(f"{chosen.name}: {size}; the records are in {folder}")
     if selection.deviation:
         print(f"  deviates from the protocol: {selection.deviation}")
     if lpips is None and chosen.domain == "picture":
