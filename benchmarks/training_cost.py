@@ -18,8 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from alen.models.attention import NonLocal
 from alen.training import recipes
 from alen.training.config import TrainingConfig
-from alen.training.losses import training_loss
 from alen.training.loop import build_network
+from alen.training.losses import training_loss
 
 PEAK_TFLOPS: Final = 35.6
 """float32 operations of an NVIDIA RTX 3090 per second, by its maker, in 10¹²."""
