@@ -69,6 +69,21 @@ def test_a_cache_is_built_after_its_size_is_told(sid: Path, capsys: pytest.Captu
     assert PairCache.open(Path("other/val")).reference_mosaic(0).mosaic.shape == (128, 192)
 
 
+def test_a_cache_of_what_training_reads(sid: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A burst has more frames than its first, and training takes none of them."""
+    first = next((sid / "Sony" / "short").glob("0*_00_0.1s.ARW"))
+    second = first.with_name(first.name.replace("_00_", "_01_"))
+    shutil.copyfile(first, second)
+    with (sid / "Sony_train_list.txt").open("a") as lines:
+        reference = next((sid / "Sony" / "long").glob("0*.ARW"))
+        lines.write(f"./Sony/short/{second.name} ./Sony/long/{reference.name} ISO800 F8\n")
+    assert main(["data", "sid", "sid", "--cache", "cache", "--split", "train", "--first-frames"]) == 0
+    assert "cache/train: 2 pairs, ready\n" in capsys.readouterr().out
+    assert second.stem not in {pair.name for pair in PairCache.open(Path("cache/train")).pairs}
+    assert main(["data", "sid", "sid", "--cache", "cache", "--split", "train"]) == 0
+    assert len(PairCache.open(Path("cache/train"))) == 3
+
+
 def test_eld_and_own_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     make_eld(tmp_path / "eld")

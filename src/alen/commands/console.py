@@ -25,6 +25,11 @@ def complain(message: str) -> None:
     print(f"error: {message}", file=sys.stderr)
 
 
+def count(things: Sequence[Any] | set[str], what: str) -> str:
+    """Return how many things there are, such as "3 pairs"."""
+    return f"{len(things):,} {what}{'s' * (len(things) != 1)}"
+
+
 def print_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
     """Print names and values."""
     from rich.console import Console

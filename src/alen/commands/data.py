@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from cyclopts import App, Parameter
 
-from alen.commands.console import FAILED, OK, Flag
+from alen.commands.console import FAILED, OK, Flag, count
 from alen.errors import DataError
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def sid(
     split: Literal["train", "val", "test"] | None = None,
     cache: Path | None = None,
     reference: Literal["rendered", "mosaic"] = "rendered",
+    first_frames: Annotated[bool, Flag] = False,
     download: Annotated[bool, Flag] = False,
     downloads: Path | None = None,
     check: Annotated[bool, Flag] = False,
@@ -68,6 +69,7 @@ def sid(
         split: Only this part; by default all three.
         cache: Folder for the decoded pairs; what it holds already is kept.
         reference: What to cache of long exposures: as See-in-the-Dark renders them, or their mosaics.
+        first_frames: Cache only the first short exposure of each burst: all that "alen train" reads.
         download: Download the set into DIR first (Sony 25 GB, Fuji 52 GB) and unpack it.
         downloads: Table of addresses to use instead of the one that ships.
         check: Fail unless the set is complete.
@@ -104,6 +106,8 @@ def sid(
         if missing or not present:
             raise DataError(f"{folder}: {len(missing):,} files are missing, so no cache was built.")
         sets = {str(name): sid_pairs(folder, subset, name) for name in present}
+        if first_frames:
+            sets = {name: [pair for pair in pairs if "_00_" in pair.short.stem] for name, pairs in sets.items()}
         _build(sets, cache, reference, quiet=as_json)
     return FAILED if missing or (check and not all(part.is_complete for part in parts)) else OK
 
@@ -191,7 +195,7 @@ def own(
         print(json.dumps({"set": "own", "list": str(pairs), "pairs": facts}, indent=2))
     else:
         scenes, cameras = {pair.scene for pair in found}, {pair.camera for pair in found}
-        print(f"{pairs}: {_count(found, 'pair')} of {_count(scenes, 'scene')}, {', '.join(sorted(cameras))}")
+        print(f"{pairs}: {count(found, 'pair')} of {count(scenes, 'scene')}, {', '.join(sorted(cameras))}")
     if cache is not None:
         _build({"": found}, cache, reference, quiet=as_json)
     return OK
@@ -223,13 +227,13 @@ def _build(
     size = sum(PairCache.forecast_bytes(pairs, reference=reference) for pairs in sets.values())
     place = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     free = shutil.disk_usage(place).free
-    _say(f"{folder}: the cache of {_count(everything, 'pair')} takes {_gigabytes(size)}; {_gigabytes(free)} are free")
+    _say(f"{folder}: the cache of {count(everything, 'pair')} takes {_gigabytes(size)}; {_gigabytes(free)} are free")
     for name, pairs in sets.items():
         target = folder / name if name else folder
         with _Job(f"decoding {name}".strip(), unit_name="files") as job:
             cache = PairCache.build(pairs, target, progress=job.report, reference=reference)
         if not quiet:
-            print(f"{target}: {_count(cache.pairs, 'pair')}, ready")
+            print(f"{target}: {count(cache.pairs, 'pair')}, ready")
 
 
 def _print_missing(missing: Sequence[Path]) -> None:
@@ -243,10 +247,6 @@ def _print_missing(missing: Sequence[Path]) -> None:
 def _say(message: str) -> None:
     """Print a line about how it goes; results alone go to standard output."""
     print(message, file=sys.stderr, flush=True)
-
-
-def _count(things: Sequence[Any] | set[str], what: str) -> str:
-    return f"{len(things):,} {what}{'s' * (len(things) != 1)}"
 
 
 def _gigabytes(size: float) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from alen.commands.console import FAILED, INTERRUPTED, OK, Flag, Progress, complain
+from alen.commands.console import FAILED, INTERRUPTED, OK, Flag, Progress, complain, count
+
+if TYPE_CHECKING:
+    from alen.weights import Weights
 
 evaluate = App(
     name="evaluate",
@@ -80,11 +84,12 @@ def run(
         threads=threads,
         lpips=lpips,
     )
-    networks = [load_weights(find_weights(name)) for name in weights]
+    networks = [_named(load_weights(path), path) for path in map(find_weights, weights)]
     selection = select(chosen, data, is_partial=partial)
     folder = out if out is not None else Path("evaluation") / chosen.name
     work = Run(chosen, selection, networks, settings, folder)
-    print(f"{chosen.name}: {len(selection.pairs)} images, {len(networks)} networks; the records are in {folder}")
+    size = f"{count(selection.pairs, 'image')}, {count(networks, 'network')}"
+    print(f"{chosen.name}: {size}; the records are in {folder}")
     if selection.deviation:
         print(f"  deviates from the protocol: {selection.deviation}")
     if lpips is None and chosen.domain == "picture":
@@ -119,6 +124,11 @@ def run(
     print(markdown(report), end="")
     print(f"\nThe report with pictures: {written[1]}")
     return FAILED if failures else OK
+
+
+def _named(weights: Weights, path: Path) -> Weights:
+    """Return weights under the name of their run if that is where they lie: all runs call them "weights"."""
+    return replace(weights, name=path.absolute().parent.name) if path.name == "weights.safetensors" else weights
 
 
 class _Clock:
