@@ -1,9 +1,9 @@
 """What the parts of the network are worth: every variant trained at the same, stated budget on photographs.
 
-``python -m benchmarks.ablation --photos DIR --runs FOLDER`` trains what is not trained yet, one run after the other, and
-writes ``benchmarks/results/ablation.json``, ``docs/ablation.md`` and its curves. All variants see the same pairs with the
-same noise in the same order. Every run is an ordinary run folder of `alen.training.loop.train`: an interrupted one goes
-on from its checkpoint, a finished one is only read.
+``python -m benchmarks.ablation --photos DIR --runs FOLDER`` trains what is not trained yet, one run after the other,
+and writes ``benchmarks/results/ablation.json``, ``docs/ablation.md`` and its curves. All variants see the same pairs
+with the same noise in the same order. Every run is an ordinary run folder of `alen.training.loop.train`: an interrupted
+one goes on from its checkpoint, a finished one is only read.
 """
 
 from __future__ import annotations
@@ -369,7 +369,9 @@ def _row(variant: Variant, outcomes: Sequence[Outcome], ratios: Sequence[float])
 
 def _says(variants: Sequence[Variant], outcomes: Sequence[Outcome], seeds: int) -> list[str]:
     """Return what follows from the differences in PSNR, by a rule that is stated, and what does not."""
-    better, worse, open_ = [], [], []
+    better: list[str] = []
+    worse: list[str] = []
+    open_: list[str] = []
     for variant in variants:
         spread = differences(outcomes, variant.name, "psnr_db") if variant.name != PAPER else None
         if spread is None:
@@ -379,9 +381,10 @@ def _says(variants: Sequence[Variant], outcomes: Sequence[Outcome], seeds: int) 
     lines = []
     if seeds > 1:
         lines += [
-            "- A difference counts as clear if its mean is more than twice the half range over the seeds. Clearly above "
-            f"the paper's network in PSNR: {', '.join(better) or 'none'}; clearly below: {', '.join(worse) or 'none'}; "
-            f"open: {', '.join(open_) or 'none'}. {seeds} seeds are few: a clear difference may still be chance.",
+            "- A difference counts as clear if its mean is more than twice the half range over the seeds. Clearly "
+            f"above the paper's network in PSNR: {', '.join(better) or 'none'}; "
+            f"clearly below: {', '.join(worse) or 'none'}; open: {', '.join(open_) or 'none'}. "
+            f"{seeds} seeds are few: a clear difference may still be chance.",
         ]
     else:
         lines += ["- One seed says nothing about chance: no difference here is known to be more than that."]
@@ -389,11 +392,11 @@ def _says(variants: Sequence[Variant], outcomes: Sequence[Outcome], seeds: int) 
         *lines,
         "- Short runs show what is learned first. Parts that pay late, larger networks above all, are underrated.",
         "- The budget is equal in steps and pairs, not in time: see s/step, which other work on the machine disturbs.",
-        "- Learning rate, schedule and initialization are those of this project, for all variants alike; none was tuned "
-        "for one of them.",
-        "- Photographs turned into RAW with simulated noise are not See-in-the-Dark. The paper's own ablation there (PSNR, "
-        "cumulative): backbone 28.57, channel attention 29.49, mixed attention 29.70, inverted shuffle 29.86. The "
-        "numbers do not compare, at most their order.",
+        "- Learning rate, schedule and initialization are those of this project, for all variants alike; none was "
+        "tuned for one of them.",
+        "- Photographs turned into RAW with simulated noise are not See-in-the-Dark. The paper's own ablation there "
+        "(PSNR, cumulative): backbone 28.57, channel attention 29.49, mixed attention 29.70, inverted shuffle 29.86. "
+        "The numbers do not compare, at most their order.",
         "- Losses are judged by PSNR and SSIM; a loss that contains a measure has an advantage in it.",
     ]
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks import ablation
+from benchmarks.ablation import PAPER, VARIANTS, Outcome, Spread, Validation, Variant, differences, planned, section
 from PIL import Image
 
 from alen.config import AlenConfig, SidUnetConfig
 from alen.training.config import Stage
 from alen.training.loop import build_network
-from benchmarks import ablation
-from benchmarks.ablation import PAPER, VARIANTS, Outcome, Spread, Validation, Variant, differences, planned, section
 
 
 def _tiny(variant: Variant) -> Variant:
