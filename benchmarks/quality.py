@@ -432,17 +432,20 @@ def markdown(protocol: Protocol, records: Sequence[Record], about: Mapping[str, 
     return "\n".join(lines) + "\n"
 
 
-def write_section(page: Path, section: str) -> None:
-    """Replace this program's section of the results page; the rest of the page stays as it is."""
-    text = page.read_text(encoding="utf-8") if page.is_file() else f"# Results\n\n{_BEGIN}\n{_END}\n"
-    before, begin, rest = text.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
+def write_section(
+    page: Path, section: str, *, markers: tuple[str, str] = (_BEGIN, _END), title: str = "Results"
+) -> None:
+    """Replace a program's section of a page, between its markers; the rest of the page stays as it is."""
+    first, last = markers
+    text = page.read_text(encoding="utf-8") if page.is_file() else f"# {title}\n\n{first}\n{last}\n"
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
     if not begin:
         before, after = text.rstrip() + "\n\n", "\n"
     elif not end:
-        raise SystemExit(f"{page}: {_BEGIN} has no {_END}.")
+        raise SystemExit(f"{page}: {first} has no {last}.")
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(f"{before}{_BEGIN}\n{section}{_END}{after}", encoding="utf-8")
+    page.write_text(f"{before}{first}\n{section}{last}{after}", encoding="utf-8")
 
 
 def write_sheet(path: Path, rows: Sequence[Sheet]) -> None:

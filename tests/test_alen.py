@@ -21,6 +21,9 @@ _ABLATIONS = {
     "strided": AlenConfig(downsample="strided"),
     "inverted shuffle alone": AlenConfig(channel_attention=False, spatial_attention=False),
     "shipped": AlenConfig.shipped(),
+    "gaussian": AlenConfig(pairwise="gaussian"),
+    "dot product": AlenConfig(pairwise="dot_product"),
+    "concatenation": AlenConfig(pairwise="concatenation"),
 }
 """The paper's ablations, cumulative, and what else a configuration can say."""
 
@@ -50,6 +53,10 @@ def _planes(n: int, h: int, w: int) -> Tensor:
     [
         (AlenConfig(), 2_771_316),
         (AlenConfig(downsample="max"), 2_685_076),
+        # without θ and φ, C → C/4 with biases at 32, 64 and 128 channels
+        (AlenConfig(pairwise="gaussian"), 2_771_316 - 2 * sum(c // 4 * (c + 1) for c in (32, 64, 128))),
+        (AlenConfig(pairwise="dot_product"), 2_771_316),
+        (AlenConfig(pairwise="concatenation"), 2_771_316 + 2 * sum(c // 4 for c in (32, 64, 128))),  # + w
     ],
 )
 def test_parameter_count_of_the_paper(config: AlenConfig, count: int) -> None:
@@ -86,6 +93,8 @@ def test_gradients_reach_every_parameter(config: AlenConfig) -> None:
     network = _perturbed(_small(config))
     network(_planes(2, 80, 136)).square().sum().backward()  # large enough for more than one key at every scale
     without = {name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()}
+    if config.pairwise == "concatenation":  # in a network as small as this, the ReLU may be shut between all positions
+        without = {name for name in without if ".spatial." not in name}
     # a softmax over the keys does not see what all scores of a row have in common; rounding may leave it exactly zero
     assert {name for name in without if not name.endswith("spatial.key.bias")} == set()
 
@@ -214,6 +223,28 @@ def test_without_a_base_the_head_is_the_picture() -> None:
     head = torch.arange(12.0).reshape(1, 12, 1, 1)
     picture = Alen().compose(head, _planes(1, 1, 1))
     assert picture.flatten(2).tolist() == [[[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]]
+
+
+def test_the_pairwise_function_changes_nothing_by_default() -> None:
+    names = set(Alen(AlenConfig()).state_dict())
+    assert names == set(Alen(AlenConfig(pairwise="embedded_gaussian")).state_dict())
+    assert {f"encode{n}.spatial.{part}.weight" for n in (1, 2, 3) for part in ("query", "key", "value")} < names
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_large_features_do_not_overflow_the_gaussian(bfloat16: bool) -> None:
+    """Scores of raw features reach thousands; exp of them written out is infinite."""
+    network = _small(AlenConfig(pairwise="gaussian"))
+    block = network.encode2.spatial
+    assert block is not None
+    x = 40 * torch.randn((1, 8, 16, 16), generator=torch.Generator().manual_seed(2))
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        y = block(x.requires_grad_())
+    y.float().square().sum().backward()
+    assert (x.detach()[0].square().sum(dim=0).max() > 2000).item()
+    assert x.grad is not None
+    assert y.isfinite().all()
+    assert x.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("config", [AlenConfig(), AlenConfig.shipped()], ids=["paper", "shipped"])

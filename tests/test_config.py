@@ -21,6 +21,7 @@ from alen.errors import SettingsError
         {"gate_scale": 0.0},
         {"cfa": "quad"},
         {"input_levels": "raw"},
+        {"pairwise": "cosine"},
         {"base": "mixture", "cfa": "xtrans"},
         {"base": "demosaic", "cfa": "xtrans"},
     ],
@@ -48,6 +49,7 @@ def test_defaults_are_the_paper() -> None:
     assert 4 * len(config.brightness) == 16
     assert config.widths == (32, 64, 128, 256)
     assert (config.downsample, config.gate_scale, config.key_grid, config.base) == ("isl", 1.0, None, "none")
+    assert config.pairwise == "embedded_gaussian"
     assert config.head_channels == 12
 
 

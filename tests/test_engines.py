@@ -4,6 +4,7 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from alen.color import eotf_inverse_srgb
 from alen.config import AlenConfig, SidUnetConfig
 from alen.engines.openvino import OpenVinoEngine
+from alen.engines.torch import TorchEngine
 from alen.errors import DeviceError, WeightsError
 from alen.metrics import psnr
 from alen.models.alen import Alen
@@ -166,6 +168,22 @@ def test_xtrans_networks_are_refused() -> None:
     weights = Weights("fuji", "0" * 12, config, arrays, TrainingFacts(steps=0, photographs=0))
     with pytest.raises(WeightsError, match="fuji: made for the filter array xtrans"):
         OpenVinoEngine(weights)
+
+
+@pytest.mark.parametrize("pairwise", ["gaussian", "dot_product", "concatenation"])
+def test_other_pairwise_functions_are_refused_and_run_in_torch(pairwise: Any) -> None:
+    network = _network(AlenConfig(widths=(4, 4, 4, 4), pairwise=pairwise))
+    weights = _weights(network)
+    with pytest.raises(WeightsError, match=f"pairwise function {pairwise}.*TorchEngine"):
+        OpenVinoEngine(weights)
+    planes = _planes(16, 24)
+    encoded = eotf_inverse_srgb(TorchEngine(weights).run(planes))
+    np.testing.assert_allclose(encoded, _in_torch(network, planes), atol=1e-4)
+
+
+def test_without_spatial_attention_no_pairwise_function_is_refused() -> None:
+    config = AlenConfig(widths=(4, 4, 4, 4), spatial_attention=False, pairwise="gaussian")
+    assert OpenVinoEngine(_weights(_network(config)), precision="float32").precision == "float32"
 
 
 def test_the_engine_needs_no_torch(tmp_path: Path) -> None:

@@ -111,6 +111,7 @@ def test_combined_losses() -> None:
     )
     expected = {
         "l1": np.abs(difference).mean(),
+        "l2": np.square(difference).mean(),
         "l2_ssim": np.square(difference).mean() + 0.7 * (1 - similarity),
         "l1_ms_ssim": 0.85 * np.abs(difference).mean() + 0.15 * (1 - losses.ms_ssim(a, b).item()),
     }
@@ -122,6 +123,6 @@ def test_combined_losses() -> None:
 
 def test_the_loss_of_a_batch_is_the_mean_of_its_pictures() -> None:
     a, b = _pictures(176, 176)
-    for kind in ("l1", "l2_ssim", "l1_ms_ssim", "log_l2_ssim"):
+    for kind in ("l1", "l2", "l2_ssim", "l1_ms_ssim", "log_l2_ssim"):
         parts = [losses.training_loss(a[i : i + 1], b[i : i + 1], kind, ssim_weight=0.5).item() for i in (0, 1)]  # type: ignore[arg-type]
         assert losses.training_loss(a, b, kind, ssim_weight=0.5).item() == pytest.approx(np.mean(parts))  # type: ignore[arg-type]

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from alen.config import AlenConfig
 from alen.errors import DeviceError, SettingsError, TrainingError
@@ -97,6 +99,21 @@ def test_finished_run_is_not_overwritten_and_other_settings_do_not_resume(photos
         train(config, photos, tmp_path / "run", workers=0)
     with pytest.raises(TrainingError, match="learning_rate"):
         train(dataclasses.replace(config, learning_rate=1e-5), photos, tmp_path / "run", workers=0, resume=True)
+
+
+def test_checkpoints_from_before_a_setting_resume(photos: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(TINY, steps=2, validate_every=2)
+    train(config, photos, tmp_path / "run", workers=0)
+    path = tmp_path / "run" / "checkpoint.safetensors"
+    with safe_open(path, framework="pt") as file:
+        header, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    saved = json.loads(header["config"])
+    assert saved["network"].pop("pairwise") == "embedded_gaussian"
+    save_file(tensors, path, metadata=header | {"config": json.dumps(saved)})
+    train(config, photos, tmp_path / "run", workers=0, resume=True)
+    other = dataclasses.replace(config, network=dataclasses.replace(config.network, pairwise="dot_product"))
+    with pytest.raises(TrainingError, match="different: network"):
+        train(other, photos, tmp_path / "run", workers=0, resume=True)
 
 
 def test_training_starts_from_weights(photos: Path, tmp_path: Path) -> None:

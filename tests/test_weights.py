@@ -40,10 +40,11 @@ def _small(**settings: Any) -> AlenConfig:
     [
         _small(),
         AlenConfig(widths=(4, 4, 8, 8), downsample="max"),
+        AlenConfig(widths=(4, 4, 8, 8), pairwise="concatenation"),
         SidUnetConfig(widths=(4, 4, 4, 4, 8)),
         AlenConfig(widths=(4, 4, 8, 8), cfa="xtrans", input_levels="sid"),
     ],
-    ids=["shipped", "paper", "sid", "xtrans"],
+    ids=["shipped", "paper", "concatenation", "sid", "xtrans"],
 )
 def test_round_trip(tmp_path: Path, config: AlenConfig | SidUnetConfig) -> None:
     path, arrays = tmp_path / "mine.safetensors", _arrays(config)
@@ -57,6 +58,16 @@ def test_round_trip(tmp_path: Path, config: AlenConfig | SidUnetConfig) -> None:
     for name, array in arrays.items():
         np.testing.assert_array_equal(weights.arrays[name], array)
     assert [file.name for file in tmp_path.iterdir()] == ["mine.safetensors"]
+
+
+def test_headers_from_before_a_setting_mean_its_default(tmp_path: Path) -> None:
+    path, config = tmp_path / "old.safetensors", _small()
+    save_weights(path, _arrays(config), config, _FACTS)
+    with safe_open(path, framework="numpy") as file:
+        header = json.loads(file.metadata()["alen"])
+    assert header["config"].pop("pairwise") == "embedded_gaussian"
+    save_file(_arrays(config), path, metadata={"alen": json.dumps(header)})
+    assert load_weights(path).config == config
 
 
 def test_the_header_says_what_the_planes_hold(tmp_path: Path) -> None:

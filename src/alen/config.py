@@ -72,6 +72,9 @@ class AlenConfig(_Layout):
     """Channel gates in every block."""
     spatial_attention: bool = True
     """Non-local features in the encoder's blocks."""
+    pairwise: Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"] = "embedded_gaussian"
+    """How non-local features compare positions: see `alen.models.attention.NonLocal`. Only the default, the paper's,
+    runs on OpenVINO; concatenation builds the matrix of all queries and keys, which is large on frames."""
     gate_scale: float = 1.0
     """Upper bound of the channel gates. 1 is the published sigmoid, 2 starts as the identity."""
     key_grid: int | None = None

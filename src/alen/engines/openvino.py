@@ -48,6 +48,11 @@ class OpenVinoEngine:
                 f"{weights.name}: made for the filter array {weights.config.cfa}, but only Bayer networks run on "
                 "OpenVINO. Name weights for Bayer cameras."
             )
+        if weights.config.spatial_attention and weights.config.pairwise != "embedded_gaussian":
+            raise WeightsError(
+                f"{weights.name}: compares positions by the pairwise function {weights.config.pairwise}, but OpenVINO "
+                "runs embedded_gaussian alone. Run them in torch: alen.engines.torch.TorchEngine."
+            )
         self._core = ov.Core()
         if device not in self._core.available_devices:
             have = ", ".join(self._core.available_devices)

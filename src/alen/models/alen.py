@@ -94,6 +94,7 @@ class Alen(nn.Module):
             out_channels,
             gated=config.channel_attention,
             spatial=config.spatial_attention,
+            pairwise=config.pairwise,
             gate_scale=config.gate_scale,
             key_grid=config.key_grid,
         )

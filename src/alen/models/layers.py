@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alen.models.attention import ChannelGate, NonLocal
+from alen.models.attention import ChannelGate, NonLocal, Pairwise
 
 Downsample = Literal["isl", "max", "strided"]
 
@@ -63,6 +63,7 @@ class MixedAttentionBlock(nn.Module):
         *,
         gated: bool = True,
         spatial: bool = True,
+        pairwise: Pairwise = "embedded_gaussian",
         gate_scale: float = 1.0,
         key_grid: int | None = None,
     ) -> None:
@@ -72,6 +73,7 @@ class MixedAttentionBlock(nn.Module):
             self.spatial = NonLocal(
                 in_channels,
                 in_channels // 4,
+                pairwise=pairwise,
                 query_pool=2,
                 key_pool=4 if key_grid is None else 1,
                 key_grid=key_grid,

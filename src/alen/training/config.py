@@ -8,7 +8,7 @@ from typing import Literal, Self, get_args
 from alen.config import AlenConfig, SidUnetConfig
 from alen.errors import SettingsError
 
-Loss = Literal["log_l2_ssim", "l2_ssim", "l1_ms_ssim", "l1"]
+Loss = Literal["log_l2_ssim", "l2_ssim", "l1_ms_ssim", "l1", "l2"]
 """What is minimized; see `alen.training.losses.training_loss`."""
 
 

@@ -121,6 +121,7 @@ def training_loss(prediction: Tensor, truth: Tensor, kind: Loss, *, ssim_weight:
     | "l2_ssim"     | mean squared error + ``ssim_weight`` · (1 − SSIM): the paper's                             |
     | "l1_ms_ssim"  | 0.85 · mean absolute error + 0.15 · (1 − MS-SSIM): the released code's                     |
     | "l1"          | mean absolute error: See-in-the-Dark's                                                     |
+    | "l2"          | mean squared error                                                                         |
     """
     match kind:
         case "log_l2_ssim":
@@ -131,6 +132,8 @@ def training_loss(prediction: Tensor, truth: Tensor, kind: Loss, *, ssim_weight:
             return 0.85 * l1(prediction, truth) + 0.15 * (1 - ms_ssim(prediction, truth))
         case "l1":
             return l1(prediction, truth)
+        case "l2":
+            return l2(prediction, truth)
 
 
 def ssim_l2(prediction: Tensor, truth: Tensor, *, ssim_weight: float) -> Tensor:
