@@ -56,7 +56,7 @@ def test_defaults_are_the_paper() -> None:
 def test_the_shipped_form_predicts_a_weight_for_its_base() -> None:
     config = AlenConfig.shipped()
     assert config.target == "camera"
-    assert config.head_channels == 16
+    assert config.head_channels == 12 + 3 + 4
 
 
 def test_frozen_and_by_keyword() -> None:
