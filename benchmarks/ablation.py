@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -30,7 +29,7 @@ from alen.training.config import Loss, Stage, TrainingConfig
 from alen.training.loop import StepReport, train
 from alen.training.sources import Photographs, Source
 from alen.weights import load_weights
-from benchmarks.quality import provenance, write_section
+from benchmarks.quality import command, provenance, write_section
 
 PAPER: Final = "paper"
 """Name of the variant all others are compared with."""
@@ -480,7 +479,7 @@ def main(
     read = [read_run(variant, runs, steps, seed) for variant in VARIANTS for seed in found]
     outcomes = [outcome for outcome in read if outcome is not None]
     about = provenance() | {
-        "command": sys.argv[1:],
+        "command": command(),
         "photographs": source.scenes,
         "held_out": len([n for n in source.facts()["photographs"]["held_out"] if not n.lower().endswith(".hdr")]),
     }

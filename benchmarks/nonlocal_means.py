@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -30,7 +29,7 @@ from alen.classical.nonlocal_means import nonlocal_means, recommended_settings
 from alen.color import eotf_inverse_srgb
 from alen.data.scene import night_scene
 from alen.metrics import psnr
-from benchmarks.quality import provenance
+from benchmarks.quality import command, provenance
 
 
 def noisy_scene(side: int, sigma: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -114,7 +113,7 @@ def main(
             figures = (measured["median_seconds"], measured["median_processor_seconds"], measured["psnr_db"])
             table.add_row(*(str(cell) for cell in (*row, *figures)))
     Console().print(table)
-    document = {"picture": [side, side], "runs": runs, "command": sys.argv[1:], **about, "results": results}
+    document = {"picture": [side, side], "runs": runs, "command": command(), **about, "results": results}
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -381,6 +381,11 @@ def provenance() -> dict[str, Any]:
     }
 
 
+def command() -> list[str]:
+    """Return the options this program was started with; of absolute paths, which mean one machine, the names alone."""
+    return [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+
+
 def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
@@ -503,7 +508,7 @@ def main(
     count = workers or len(os.sched_getaffinity(0))
     start = time.perf_counter()
     records, rows = run(protocol, held_out, names, engine=engine, workers=count, console=console)
-    about = provenance() | {"command": sys.argv[1:], "seconds": round(time.perf_counter() - start, 1), "workers": count}
+    about = provenance() | {"command": command(), "seconds": round(time.perf_counter() - start, 1), "workers": count}
     loaded = [load_weights(find_weights(name)) for name in names]
     networks = {w.name: {"sha256": w.digest, "parameters": w.parameters, "steps": w.facts.steps} for w in loaded}
     document = {

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -34,7 +33,7 @@ from alen.training.loop import StepReport, build_network, train
 from alen.training.losses import training_loss
 from alen.training.recipes import camera
 from alen.training.sources import Photographs
-from benchmarks.quality import provenance
+from benchmarks.quality import command, provenance
 
 Side = Literal["ours", "plain"]
 
@@ -223,7 +222,7 @@ def main(
     document = {
         "benchmark": "training",
         **about,
-        "command": sys.argv[1:],
+        "command": command(),
         "sides": SIDES,
         "network": asdict(camera().network),
         "loss": camera().loss,

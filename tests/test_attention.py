@@ -240,3 +240,19 @@ def test_gate_of_a_large_frame_in_bf16() -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             gains = gate.gate(x.bfloat16())
     torch.testing.assert_close(gains.float(), expected, atol=0.01, rtol=0.01)
+
+
+def test_the_fused_kernel_takes_what_the_operation_hands_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that do not lie together make torch fall back to the whole matrix, 1.2 GB for 12,000 × 12,000 positions."""
+    fused = torch.nn.functional.scaled_dot_product_attention
+    rows_lie_together = []
+
+    def watched(*inputs: torch.Tensor, **settings: float) -> torch.Tensor:
+        rows_lie_together.extend(x.stride(-1) == 1 for x in inputs)
+        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.FLASH_ATTENTION):  # or an error
+            return fused(*inputs, **settings)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    with torch.inference_mode():
+        NonLocal(8, query_pool=2, key_grid=3)(torch.randn(2, 8, 14, 22))
+    assert rows_lie_together == [True] * 3

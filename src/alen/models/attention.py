@@ -126,8 +126,10 @@ class NonLocal(nn.Module):
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Return 1/C Σ_j f(query_i, key_j) value_j, (N, P, D)."""
         if self.pairwise in ("gaussian", "embedded_gaussian") and self.normalization == "sum":
-            # subtracts a row's largest score before exp: raw features do not overflow
-            fused = F.scaled_dot_product_attention(query[:, None], key[:, None], value[:, None], scale=1.0)
+            # subtracts a row's largest score before exp: raw features do not overflow. The fused kernel takes rows that
+            # lie together in memory alone; given transposed ones, torch builds the matrix without a word
+            query, key, value = (x[:, None].contiguous() for x in (query, key, value))  # (N, 1, P or M, D)
+            fused = F.scaled_dot_product_attention(query, key, value, scale=1.0)
             return fused[:, 0]
         if self.pairwise == "dot_product":  # θ_i Σ_j φ_j g_j / N: without exp or ReLU no matrix of all pairs is needed
             return query @ (key.transpose(1, 2) @ (value / key.shape[1]))  # (N, P, D) @ (N, D, D)
