@@ -24,12 +24,8 @@ demo: $(DEMO_VENV)/installed
 	$(DEMO_VENV)/bin/alen enhance demo/sample.dng -o demo/ --force --compare
 	@echo "Before and after, side by side: demo/sample.compare.jpg"
 
-# Files of tests that train have a process each: many trainings in one end in a segmentation fault, cause not found.
-APART = $(wildcard tests/test_*train*.py tests/test_ablation.py tests/test_reproduce_page.py)
-
 test: $(VENV)/installed
-	$(BIN)/python -m pytest $(APART:%=--ignore=%)
-	for file in $(APART); do $(BIN)/python -m pytest $$file || exit 1; done
+	$(BIN)/python -m pytest
 
 check: $(VENV)/installed
 	$(BIN)/ruff format --check src tests benchmarks

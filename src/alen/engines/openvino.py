@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import Any, Literal
 
@@ -53,7 +54,7 @@ class OpenVinoEngine:
                 f"{weights.name}: compares positions by the pairwise function {weights.config.pairwise}, but OpenVINO "
                 "runs embedded_gaussian alone. Run them in torch: alen.engines.torch.TorchEngine."
             )
-        self._core = ov.Core()
+        self._core = _core()
         if device not in self._core.available_devices:
             have = ", ".join(self._core.available_devices)
             raise DeviceError(f"The device {device} is not there. OpenVINO finds: {have}.")
@@ -150,6 +151,17 @@ class OpenVinoEngine:
             settings[props.inference_num_threads] = self._threads or _cores()
             settings[hints.enable_cpu_pinning] = False  # a core that something else keeps busy would hold up all
         return self._core.compile_model(model, self._device, settings)
+
+
+@functools.cache
+def _core() -> ov.Core:
+    """Return the one OpenVINO core of this process, which lives as long as the process.
+
+    On Linux a core's CPU plugin gives the calling thread a stack for signal handlers, and the one before it back as it
+    goes. Of two cores, the first to be dropped frees the stack that the second puts back later: signal handlers that
+    follow (torch's loader of data has one) write into whatever lies there by then.
+    """
+    return ov.Core()
 
 
 def _cores() -> int:

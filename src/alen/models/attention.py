@@ -42,7 +42,9 @@ class ChannelGate(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """Return the gates (N, C) of features (N, C, H, W); each lies in (0, ``scale``)."""
-        means = x.mean(dim=(2, 3), dtype=torch.float32).to(x.dtype)  # (N, C); a frame has too many pixels for bf16 sums
+        # sums as a matrix product: it adds in float32 whatever x is, and its gradient keeps x's type and layout
+        pixels = x.permute(0, 2, 3, 1).flatten(1, 2)  # (N, HW, C), a view in channels_last
+        means = (x.new_ones(1, pixels.shape[1]) @ pixels).squeeze(1) / pixels.shape[1]  # (N, C)
         return self.scale * torch.sigmoid(self.excite(F.relu(self.squeeze(means))))
 
     def forward(self, x: Tensor) -> Tensor:

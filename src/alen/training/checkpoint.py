@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from alen.errors import TrainingError
 from alen.training.config import TrainingConfig
 
-_ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
+_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def save_checkpoint(
@@ -38,7 +38,7 @@ def save_checkpoint(
     tensors.update({f"network.{name}": value for name, value in network.state_dict().items()})
     tensors.update({f"ema.{name}": value for name, value in ema.state_dict().items()})
     for name, parameter in network.named_parameters():
-        for key in _ADAM_STATE:
+        for key in ("step", *_MOMENTS):
             tensors[f"adam.{key}.{name}"] = optimizer.state[parameter][key]
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     part = path.with_suffix(".part")
@@ -88,8 +88,8 @@ def load_checkpoint(
     network.load_state_dict({n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")})
     ema.load_state_dict({n.removeprefix("ema."): t for n, t in tensors.items() if n.startswith("ema.")})
     for name, parameter in network.named_parameters():
-        # a copy per tensor: the file's tensors may share memory with its mapping
-        state = {key: tensors[f"adam.{key}.{name}"].clone() for key in _ADAM_STATE}
-        # AdamW keeps its count of steps on the CPU
-        optimizer.state[parameter] = {k: t if k == "step" else t.to(parameter.device) for k, t in state.items()}
+        # laid out in memory like the parameter: the fused AdamW goes through both in the order of memory
+        state = {key: torch.empty_like(parameter).copy_(tensors[f"adam.{key}.{name}"]) for key in _MOMENTS}
+        state["step"] = tensors[f"adam.step.{name}"].clone().to(parameter.device)
+        optimizer.state[parameter] = state
     return int(header["step"])

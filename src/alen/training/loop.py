@@ -110,7 +110,9 @@ def train(
     if initial_weights is not None:
         load_into(network, initial_weights, config.network)
     ema = copy.deepcopy(network).requires_grad_(False)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
     start = 0
     if checkpoint.exists():
         start = load_checkpoint(

@@ -100,11 +100,17 @@ def _similarities(
     taps = torch.arange(_WINDOW, dtype=prediction.dtype, device=prediction.device) - _WINDOW // 2
     taps = torch.exp(-0.5 * (taps / _SIGMA).square())
     taps = taps / taps.sum()
-    maps = torch.cat([prediction, truth, prediction * prediction, truth * truth, prediction * truth], dim=1)
-    vertical = taps.view(1, 1, -1, 1).expand(5 * channels, 1, -1, 1)
-    maps = F.conv2d(maps, vertical, stride=(stride, 1), groups=5 * channels)
-    maps = F.conv2d(maps, vertical.transpose(2, 3), stride=(1, stride), groups=5 * channels)
-    mean_p, mean_t, square_p, square_t, product = maps.chunk(5, dim=1)
+    rows = taps.view(1, 1, 1, -1).expand(3 * channels, 1, 1, -1)
+
+    def window_means(*maps: Tensor) -> list[Tensor]:
+        joined = torch.cat(maps, dim=1)
+        kernel = rows[: joined.shape[1]]
+        joined = F.conv2d(joined, kernel, stride=(1, stride), groups=len(kernel))
+        joined = F.conv2d(joined, kernel.transpose(2, 3), stride=(stride, 1), groups=len(kernel))
+        return list(joined.chunk(len(maps), dim=1))
+
+    mean_t, square_t = window_means(truth, truth * truth)  # apart: no gradient goes through them
+    mean_p, square_p, product = window_means(prediction, prediction * prediction, prediction * truth)
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     luminance = (2 * mean_p * mean_t + c1) / (mean_p.square() + mean_t.square() + c1)
     covariance = product - mean_p * mean_t
