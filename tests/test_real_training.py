@@ -19,10 +19,10 @@ from alen.config import AlenConfig
 from alen.data.cache import PairCache
 from alen.errors import DataError, TrainingError
 from alen.training.loop import train
-from alen.training.recipes import sid_sony_released
-from alen.training.sources import CachedPairs, see_in_the_dark
+from alen.training.recipes import pairs, sid_sony_released
+from alen.training.sources import CachedPairs, own, see_in_the_dark
 from alen.weights import Weights, load_weights
-from miniature import make_sid
+from miniature import make_sid, write_exposure
 from real_run import FUJI, SONY, small
 
 _SCRIPT = Path(__file__).with_name("real_run.py")
@@ -101,11 +101,51 @@ def test_the_released_loss_asks_for_patches_of_five_scales(cache: Path, tmp_path
 
 
 def test_scenes_are_not_judged_by_themselves(cache: Path, tmp_path: Path) -> None:
-    pairs = PairCache.open(cache / "train").pairs
+    cached = PairCache.open(cache / "train").pairs
     with pytest.raises(DataError, match="at once"):
-        CachedPairs(pairs, pairs, tmp_path, description="")
-    with pytest.raises(DataError, match=r"others to judge by are needed; got 4, 0"):
-        CachedPairs(pairs, (), tmp_path, description="")
+        CachedPairs(cached, cached, train_cache=tmp_path, held_out_cache=tmp_path, description="")
+    with pytest.raises(DataError, match=r"others to judge by are needed; got 2 and 0"):
+        CachedPairs(cached, (), train_cache=tmp_path, held_out_cache=tmp_path, description="")
+
+
+def _own(folder: Path, scenes: int, subset: str = "sony") -> Path:
+    """Write a list of own pairs, two of every scene."""
+    lines = ["short,long"]
+    for scene in range(scenes):
+        write_exposure(folder / f"{scene}-long.dng", seed=scene, time_s=10.0, subset=subset)
+        for time_s in (0.1, 0.04):
+            name = f"{scene}-{time_s}s.dng"
+            write_exposure(folder / name, seed=scene, relative=time_s / 10, time_s=time_s, subset=subset)
+            lines.append(f"{name},{scene}-long.dng")
+    path = folder / "pairs.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_own_pairs_and_their_cache_train_alike(tmp_path: Path) -> None:
+    listed = _own(tmp_path, 3)
+    first = train(small(pairs()), own(listed, tmp_path / "cache"), tmp_path / "a", threads=1, workers=0)
+    source = own(tmp_path / "cache", tmp_path / "nowhere")
+    assert source.scenes == 2
+    assert source.facts()["pairs"]["held_out"] == ["2-0.1s", "2-0.04s"]
+    second = train(small(pairs()), source, tmp_path / "b", threads=1, workers=0)
+    assert not (tmp_path / "nowhere").exists()
+    weights = load_weights(first)
+    _assert_equal(weights, load_weights(second))
+    assert weights.facts.data == "own pairs of short and long exposures: Miniature sony"
+    assert set(weights.facts.scores) == {"x100", "x250"}
+
+
+def test_own_pairs_of_one_scene_cannot_be_judged(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="got 0 and 1"):
+        own(_own(tmp_path, 1), tmp_path / "cache")
+
+
+def test_own_pairs_of_the_other_filter_array_say_so(tmp_path: Path) -> None:
+    source = own(_own(tmp_path, 2, "fuji"), tmp_path / "cache")
+    with pytest.raises(DataError, match="filter array"):
+        train(small(pairs()), source, tmp_path / "run", threads=1, workers=0)
+    train(small(pairs("xtrans")), source, tmp_path / "other", threads=1, workers=0)
 
 
 def _command(data: Path, run: Path, *, batch: int, processes: int = 1, resume: bool = False) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 
@@ -72,3 +73,10 @@ def test_each_ablation_adds_to_the_one_before() -> None:
     assert all(isinstance(network, AlenConfig) for network in networks)
     parts = [(n.channel_attention, n.spatial_attention, n.downsample) for n in networks if isinstance(n, AlenConfig)]
     assert parts == [(False, False, "max"), (True, False, "max"), (True, True, "max"), (True, True, "isl")]
+
+
+@pytest.mark.parametrize("cfa", ["bayer", "xtrans"])
+def test_own_pairs_may_be_of_several_cameras(cfa: Literal["bayer", "xtrans"]) -> None:
+    config = recipes.pairs(cfa)
+    assert config.network == AlenConfig(cfa=cfa, input_levels="balanced", target="srgb")
+    assert config.loss == "l2_ssim"

@@ -96,6 +96,35 @@ def camera(*, photos: Path, options: Options) -> int:
     return _run(config, source, options, f"Training on the photographs in {photos}")
 
 
+@train.command(
+    usage="Usage: alen train pairs --data PAIRS.csv --out RUN [OPTIONS]",
+    help_epilogue="Examples:\n\n"
+    "  alen train pairs --data pairs.csv --out runs/mine --device cuda\n"
+    "  alen train pairs --data cache/own --out runs/mine --steps 20000 --patch 256 --batch 4\n"
+    "  alen evaluate pairs --data others.csv --weights runs/mine/weights.safetensors",
+)
+def pairs(*, data: Path, cfa: Literal["bayer", "xtrans"] = "bayer", options: Options) -> int:
+    """Train the paper's network on short and long exposures of your own.
+
+    Its weights paint finished pictures as LibRaw renders your long exposures;
+    they are for "alen evaluate", not for "alen enhance".
+
+    Args:
+        data: CSV with the columns short, long and, if you like, ratio and scene; or a cache that "alen data own" made.
+            Every tenth scene, at least one, is held out to judge by.
+        cfa: The cameras' filter array: Bayer, or Fuji's X-Trans.
+        options: What every recipe lets you change.
+    """
+    require_torch()
+    from alen.training import recipes
+    from alen.training.sources import own
+
+    cache = options.cache if options.cache is not None else options.out / "cache"
+    source = own(data, cache, progress=_report_decoding)
+    config = _changed(recipes.pairs(cfa), options)
+    return _run(config, source, options, f"Training on {source.scenes:,} of the scenes in {data}")
+
+
 def _see_in_the_dark(recipe: str, subset: Subset, summary: str) -> None:
     """Add the command of a recipe for See-in-the-Dark."""
     name = recipe.replace("_", "-")

@@ -11,6 +11,8 @@ The paper (https://arxiv.org/abs/2005.09829) tells neither the weights of its lo
 
 from __future__ import annotations
 
+from typing import Literal
+
 from alen.config import AlenConfig, SidUnetConfig
 from alen.training.config import Drop, Loss, Stage, TrainingConfig
 
@@ -86,10 +88,18 @@ def ablation_inverted_shuffle() -> TrainingConfig:
     return sid_sony()
 
 
+def pairs(cfa: Literal["bayer", "xtrans"] = "bayer") -> TrainingConfig:
+    """Return the recipe for pairs of one's own: the paper's network and loss, for white-balanced levels.
+
+    Balanced, and with signed shadows, they may be of several cameras. The schedule is See-in-the-Dark's.
+    """
+    return _sid(AlenConfig(cfa=cfa), "l2_ssim")
+
+
 def _sid(
     network: AlenConfig | SidUnetConfig, loss: Loss, *, epochs: int = 4000, drops: tuple[Drop, ...] = _SID_DROPS
 ) -> TrainingConfig:
-    """Return what all recipes for See-in-the-Dark have in common: Adam 1e-4 falling in steps, batch 1, float32."""
+    """Return what all recipes for real pairs have in common: Adam 1e-4 falling in steps, batch 1, float32."""
     return TrainingConfig(
         network=network,
         loss=loss,

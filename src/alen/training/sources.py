@@ -11,8 +11,9 @@ from torch.utils.data import Dataset
 
 from alen.data.cache import PairCache
 from alen.data.exposures import RawPair
+from alen.data.own import own_pairs
 from alen.data.pairs import PhotoPairs
-from alen.data.photos import PhotoCache, find_photos, split
+from alen.data.photos import HELD_OUT_EVERY, PhotoCache, find_photos, split
 from alen.data.real_pairs import RealPairs
 from alen.data.sid import SUBSETS, Split, Subset, sid_pairs
 from alen.errors import DataError
@@ -92,12 +93,13 @@ class Photographs:
 
 
 class CachedPairs:
-    """Real pairs, decoded into two caches: of scenes to train on, and of others to judge by.
+    """Real pairs, decoded into caches: of scenes to train on, and of others to judge by.
 
     Args:
         train: Pairs to train on.
         held_out: Pairs of other scenes.
-        cache: Folder of the caches, "train" and "val".
+        train_cache: Folder of the cache of those to train on.
+        held_out_cache: Folder of the cache of the others; it may be the same.
         description: What they are, for the header of the weights.
         progress: Called with (arrays done, arrays in all) of a cache while it is built.
 
@@ -109,19 +111,23 @@ class CachedPairs:
         self,
         train: Sequence[RawPair],
         held_out: Sequence[RawPair],
-        cache: Path,
         *,
+        train_cache: Path,
+        held_out_cache: Path,
         description: str,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self._train = tuple(train)
         self._held_out = tuple(held_out)
-        self._cache = cache
+        self._train_cache = train_cache
+        self._held_out_cache = held_out_cache
         self._progress = progress
         self.description = description
-        scenes, others = ({(pair.camera, pair.scene) for pair in part} for part in (train, held_out))
+        scenes, others = ({_scene(pair) for pair in part} for part in (train, held_out))
         if not scenes or not others:
-            raise DataError(f"Pairs to train on and others to judge by are needed; got {len(train)}, {len(held_out)}.")
+            raise DataError(
+                f"Scenes to train on and others to judge by are needed; got {len(scenes)} and {len(others)}."
+            )
         if scenes & others:
             raise DataError(f"Scenes are trained on and held out at once: {sorted(scenes & others)[:3]}.")
         self._scenes = len(scenes)
@@ -138,19 +144,22 @@ class CachedPairs:
 
     def prepare(self) -> None:
         """Decode what is not decoded yet; caches that hold all need no RAW files."""
-        for name, pairs in (("train", self._train), ("val", self._held_out)):
-            if not _holds(self._cache / name, pairs):
-                PairCache.build(pairs, self._cache / name, progress=self._progress)
+        caches: dict[Path, list[RawPair]] = {}
+        for folder, pairs in ((self._train_cache, self._train), (self._held_out_cache, self._held_out)):
+            caches.setdefault(folder, []).extend(pairs)
+        for folder, wanted in caches.items():
+            if not _holds(folder, wanted):
+                PairCache.build(wanted, folder, progress=self._progress)
 
     def pairs(self, config: TrainingConfig) -> RealPairs:
         """Return random squares of the pairs."""
         names = {pair.name for pair in self._train}
-        return RealPairs(PairCache.open(self._cache / "train"), config.network, seed=config.seed, names=names)
+        return RealPairs(PairCache.open(self._train_cache), config.network, seed=config.seed, names=names)
 
     def validation(self, config: TrainingConfig) -> PairValidation:
         """Return squares from the middle of the pairs held out."""
         names = {pair.name for pair in self._held_out}
-        return PairValidation(PairCache.open(self._cache / "val"), config.network, names=names)
+        return PairValidation(PairCache.open(self._held_out_cache), config.network, names=names)
 
 
 def see_in_the_dark(
@@ -175,7 +184,48 @@ def see_in_the_dark(
         parts = [tuple(sid_pairs(data, subset, split)) for split in _SPLITS]
     train, held_out = ([pair for pair in part if "_00_" in pair.short.stem] for part in parts)
     description = f"See-in-the-Dark {SUBSETS[subset].folder} (https://arxiv.org/abs/1805.01934), first frames of bursts"
-    return CachedPairs(train, held_out, cache, description=description, progress=progress)
+    return CachedPairs(
+        train,
+        held_out,
+        train_cache=cache / "train",
+        held_out_cache=cache / "val",
+        description=description,
+        progress=progress,
+    )
+
+
+def own(data: Path, cache: Path, *, progress: Callable[[int, int], None] | None = None) -> CachedPairs:
+    """Return pairs of the user's; every tenth scene, by name, is held out, and one of fewer than ten.
+
+    Args:
+        data: CSV of the pairs, see `alen.data.own`; or a cache of them, as `alen data own` makes it.
+        cache: Folder for the cache, if ``data`` is none.
+        progress: Called with (arrays done, arrays in all) while it is built.
+
+    Raises:
+        DataError: The pairs cannot be used, or are of a single scene.
+        RawError: A RAW file cannot be used.
+    """
+    if data.is_dir():
+        cache, pairs = data, PairCache.open(data).pairs
+    else:
+        pairs = tuple(own_pairs(data))
+    scenes = sorted({_scene(pair) for pair in pairs})
+    held_out = set(scenes[min(HELD_OUT_EVERY // 2, len(scenes) - 1) :: HELD_OUT_EVERY])
+    cameras = ", ".join(sorted({pair.camera for pair in pairs}))
+    return CachedPairs(
+        [pair for pair in pairs if _scene(pair) not in held_out],
+        [pair for pair in pairs if _scene(pair) in held_out],
+        train_cache=cache,
+        held_out_cache=cache,
+        description=f"own pairs of short and long exposures: {cameras}",
+        progress=progress,
+    )
+
+
+def _scene(pair: RawPair) -> tuple[str, str]:
+    """Return what tells a scene from others."""
+    return pair.camera, pair.scene
 
 
 def _holds(folder: Path, pairs: Sequence[RawPair]) -> bool:
