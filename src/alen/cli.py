@@ -21,6 +21,7 @@ from alen.commands.console import FAILED, INTERRUPTED, OK, WRONG_USAGE, Flag, Pr
 from alen.commands.convert import convert
 from alen.commands.data import data
 from alen.commands.evaluate import evaluate
+from alen.commands.export import export
 from alen.commands.train import train
 from alen.errors import AlenError, SettingsError
 
@@ -63,6 +64,13 @@ app.command(
     "  alen convert model.npz -o sid.safetensors --network sid-unet --plane-order sid",
 )
 app.command(data)
+app.command(
+    export,
+    usage="Usage: alen export -o FILE.onnx [OPTIONS]",
+    help_epilogue="Examples:\n\n"
+    "  alen export -o alen.onnx\n"
+    "  alen export -o mine.onnx --model runs/first/weights.safetensors",
+)
 
 _Files = Annotated[list[Path], Parameter(name="FILE", negative=(), json_list=False)]  # "[1].dng" is a file
 

@@ -90,6 +90,15 @@ class Weights:
         return sum(array.size for array in self.arrays.values())
 
 
+def conventions(config: AlenConfig | SidUnetConfig) -> dict[str, str]:
+    """Return in words what a network takes and gives: "planes", their order; "input", what they hold; "output"."""
+    return {
+        "planes": ", ".join(_PLANES[config.cfa]),
+        "input": _INPUTS[config.input_levels],
+        "output": _OUTPUTS[config.target],
+    }
+
+
 def save_weights(
     path: Path,
     arrays: Mapping[str, NDArray[np.float32]],
