@@ -20,6 +20,7 @@ from alen import __version__
 from alen.commands.console import FAILED, INTERRUPTED, OK, WRONG_USAGE, Flag, Progress, complain, print_table
 from alen.commands.convert import convert
 from alen.commands.data import data
+from alen.commands.doctor import doctor
 from alen.commands.evaluate import evaluate
 from alen.commands.export import export
 from alen.commands.train import train
@@ -70,6 +71,11 @@ app.command(
     help_epilogue="Examples:\n\n"
     "  alen export -o alen.onnx\n"
     "  alen export -o mine.onnx --model runs/first/weights.safetensors",
+)
+app.command(
+    doctor,
+    usage="Usage: alen doctor [OPTIONS]",
+    help_epilogue="Examples:\n\n  alen doctor\n  alen doctor --precision float32\n  alen doctor --json",
 )
 
 _Files = Annotated[list[Path], Parameter(name="FILE", negative=(), json_list=False)]  # "[1].dng" is a file

@@ -156,6 +156,16 @@ class OpenVinoEngine:
         return self._core.compile_model(model, self._device, settings)
 
 
+def available_devices() -> dict[str, tuple[str, bool]]:
+    """Return the devices there are: their names in full, and whether they compute in bfloat16."""
+    core = _core()
+    facts = {}
+    for name in core.available_devices:
+        capabilities = core.get_property(name, props.device.capabilities)
+        facts[name] = (str(core.get_property(name, props.device.full_name)), "BF16" in capabilities)
+    return facts
+
+
 @functools.cache
 def _core() -> ov.Core:
     """Return the one OpenVINO core of this process, which lives as long as the process.

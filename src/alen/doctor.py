@@ -1,0 +1,154 @@
+"""What this computer can do: devices, precisions, and how long and how much memory frames take, measured."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from alen.cfa import CFA
+from alen.engines import Precision
+from alen.engines.openvino import available_devices
+from alen.weights import DEFAULT
+
+SIZES_MP: Final = (1.5, 6.0)
+"""Megapixels of the frames that are measured; what others take lies on the line through them."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """Something to compute on."""
+
+    name: str
+    """As --device takes it."""
+    description: str
+    """Its maker's name for it."""
+    has_bfloat16: bool
+    """Whether it computes in bfloat16."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A frame that was enhanced."""
+
+    megapixels: float
+    seconds: float
+    """From the decoded mosaic to the developed picture, the network's compilation included."""
+    peak_bytes: int | None
+    """Of the process so far; None where the system does not tell."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a frame is expected to take."""
+
+    megapixels: float
+    seconds: float
+    peak_bytes: int | None
+
+
+def devices() -> list[Device]:
+    """Return what the engine can compute on."""
+    return [Device(name, *facts) for name, facts in available_devices().items()]
+
+
+def total_memory_bytes() -> int | None:
+    """Return the computer's memory, or None if the system does not tell."""
+    names = os.sysconf_names if hasattr(os, "sysconf_names") else {}
+    if "SC_PHYS_PAGES" not in names or "SC_PAGE_SIZE" not in names:
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def measure(
+    *,
+    model: str = DEFAULT,
+    device: str = "CPU",
+    precision: Precision = "auto",
+    sizes_mp: Sequence[float] = SIZES_MP,
+) -> list[Measurement]:
+    """Enhance made-up frames of rising size in a process of their own, and return what each took.
+
+    Raises:
+        WeightsError: The weights cannot be used.
+        DeviceError: The device is not there, or cannot compute in that precision.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_measure, model, device, precision, tuple(sizes_mp)).result()
+
+
+def forecast(measurements: Sequence[Measurement], megapixels: float) -> Forecast:
+    """Return what a frame takes if time and memory go on growing as between the smallest and the largest measured."""
+    small, large = measurements[0], measurements[-1]
+    share = (megapixels - small.megapixels) / (large.megapixels - small.megapixels)
+    seconds = small.seconds + share * (large.seconds - small.seconds)
+    peak = None
+    if small.peak_bytes is not None and large.peak_bytes is not None:
+        peak = round(small.peak_bytes + share * (large.peak_bytes - small.peak_bytes))
+    return Forecast(megapixels, max(seconds, 0.0), peak)
+
+
+def _measure(model: str, device: str, precision: Precision, sizes_mp: tuple[float, ...]) -> list[Measurement]:
+    from alen.enhance import Enhancer
+    from alen.raw import read_raw
+
+    enhancer = Enhancer(model, device=device, precision=precision)
+    enhancer.enhance(read_raw(_made_up_dng(0.1)), ratio=100)  # whatever is done once in a process
+    measurements = []
+    for megapixels in sizes_mp:
+        raw = read_raw(_made_up_dng(megapixels))
+        start = time.perf_counter()
+        enhanced = enhancer.enhance(raw, ratio=100)
+        enhanced.picture(out=enhanced.linear)
+        measurements.append(Measurement(megapixels, time.perf_counter() - start, _peak_bytes()))
+        del raw, enhanced
+    return measurements
+
+
+def _made_up_dng(megapixels: float) -> bytes:
+    """Return a dark, noisy DNG with sides of 3 : 2."""
+    from alen.dng import write_cfa_dng
+
+    height = round((megapixels * 1e6 / 1.5) ** 0.5 / 16) * 16
+    mosaic = np.random.default_rng(0).integers(500, 600, (height, height * 3 // 2), dtype=np.uint16)
+    file = io.BytesIO()
+    write_cfa_dng(
+        file,
+        mosaic,
+        cfa=CFA.bayer("RGGB"),
+        black_level=(512.0,) * 4,
+        white_level=16_383,
+        white_balance=(2.0, 1.0, 1.5),
+        xyz2cam=np.eye(3),
+        compress=False,
+    )
+    return file.getvalue()
+
+
+def _peak_bytes() -> int | None:
+    """Return the largest memory of this process so far."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # not getrusage: there it starts with the memory of the process that started this one
+        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    if sys.platform == "darwin":
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return None
+
+
+def system() -> str:
+    """Return operating system and machine in words."""
+    return f"{platform.system()} {platform.release()}, {platform.machine()}"
