@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from alen.color import eotf_inverse_srgb
 from alen.config import AlenConfig, SidUnetConfig
+from alen.engines.bands import BandedTrunk
 from alen.engines.openvino import OpenVinoEngine
 from alen.engines.torch import TorchEngine
 from alen.errors import DeviceError, WeightsError
@@ -132,6 +133,46 @@ def test_long_frames_are_composed_in_stripes() -> None:
     network = _network(dataclasses.replace(_CONFIGS["demosaicked base"], widths=(4, 4, 4, 4)))
     engine = OpenVinoEngine(_weights(network), precision="float32", threads=1)
     assert _difference_db(engine, network, _planes(304, 16)) >= 100
+
+
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=needs_bfloat16)])
+@pytest.mark.parametrize("config", _CONFIGS.values(), ids=_CONFIGS.keys())
+def test_the_size_of_the_bands_does_not_matter(config: AlenConfig, precision: Any) -> None:
+    """Whole frames, bands of four rows, and bands of which the last overlaps the one before."""
+    config = dataclasses.replace(config, widths=(4, 4, 8, 8))
+    weights = _weights(_network(config))
+    for size in [(88, 24), (56, 72)]:
+        planes = _planes(*size)
+        whole, *banded = (
+            OpenVinoEngine(weights, precision=precision, threads=1, band=band).run(planes) for band in (10**9, 1, 700)
+        )
+        for picture in banded:
+            assert psnr(eotf_inverse_srgb(picture), eotf_inverse_srgb(whole), data_range=1.0) >= 120
+
+
+def test_bands_are_as_small_as_asked_for() -> None:
+    compiled: list[Any] = []
+
+    def compile_model(model: Any) -> Any:
+        compiled.append(model)
+        return model
+
+    config = AlenConfig(widths=(4, 4, 8, 8))
+    arrays = _weights(_network(config)).arrays
+    BandedTrunk(config, arrays, 96, 64, compile_model, ov.Type.f32, band=64 * 12)
+    rows = {model.get_friendly_name(): model.input("mask").shape[2] - 2 for model in compiled if _has_mask(model)}
+    assert rows == {
+        "alen_stem": 12,
+        "alen_encode1": 24,
+        "alen_encode2": 24,  # the whole level
+        "alen_decode2": 24,
+        "alen_decode1": 24,
+        "alen_decode0": 12,
+    }
+
+
+def _has_mask(model: Any) -> bool:
+    return any("mask" in value.get_names() or value.get_node().get_friendly_name() == "mask" for value in model.inputs)
 
 
 def test_description_says_what_it_runs_on() -> None:

@@ -125,9 +125,6 @@ def enhance(
         force: Replace existing files.
         compare: Write NAME.compare.jpg, too: as shot, merely brightened and enhanced, side by side.
     """
-    from alen.allocator import keep_freed_memory
-
-    keep_freed_memory()
     from alen.batch import Failed, PictureSettings, enhance_files, plan
     from alen.enhance import Enhancer
 

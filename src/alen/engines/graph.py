@@ -1,8 +1,14 @@
-"""The attention network as an OpenVINO graph, built from its configuration and weights without torch.
+"""The attention network as OpenVINO graphs, built from its configuration and weights without torch.
 
 Mirrors `alen.models.alen.Alen` layer by layer, under the names of its state dict; tests hold the two together. The
-graph comes in two parts: the trunk, everything that has weights, may run in low precision; the composition of the
-picture runs in float32, so that highlights keep finer steps than bfloat16 has.
+network is cut into stages, each a graph that makes a band of rows from a band that is a little larger. What describes
+the whole frame, channel gates and attention, comes in from outside: `alen.engines.bands` runs the stages and knows it.
+Stages may run in low precision; the averages and the composition of the picture run in float32, so that highlights keep
+finer steps than bfloat16 has.
+
+Features are (1, rows, width, channels) at the borders of a stage, so that a band of a frame is one piece of memory.
+Convolutions take the rows above and below a band from its surroundings; where there are none, at the frame's edges, the
+features have to be zero, as they are for a padded convolution: the inputs "mask" and "gate" see to it.
 """
 
 from __future__ import annotations
@@ -20,24 +26,90 @@ from alen.config import DEMOSAICKED, PYRAMID, PYRAMID_CEILING, AlenConfig
 from alen.demosaic import directional_kernels, malvar_kernels
 
 _SLOPE = np.float32(0.2)
+_CHANNELS_FIRST = [0, 3, 1, 2]
+_CHANNELS_LAST = [0, 2, 3, 1]
+"""Orders of axes for a transpose."""
 
 Node = Any  # openvino.Node; the package has no type information
 Arrays = Mapping[str, NDArray[np.float32]]
 
 
-def trunk(config: AlenConfig, arrays: Arrays, height: int, width: int) -> Any:
-    """Return the ov.Model from planes (1, 4, h, w) to the head's channels (1, 12 and more, h, w)."""
-    planes = ops.parameter([1, 4, height, width], np.float32, name="planes")
+def front(config: AlenConfig, arrays: Arrays, rows: int, width: int, storage: ov.Type) -> Any:
+    """Return the stage from packed planes to the first features at half size.
+
+    Inputs: "planes" (1, 4, rows + 4, w) float32; "gate" (1, C, 1, 1), and "mask" as `_Builder.banded` has it.
+    Outputs: "skip" (1, rows, w, C), "down" (1, rows/2, w/2, C), "pooled" (1, rows/4, w/4, C), and the means of every
+    row of the first two, "skip_means" (1, C, rows) and "down_means".
+    """
+    planes = ops.parameter([1, 4, rows + 4, width], np.float32, name="planes")
+    build = _Builder(config, arrays, storage)
     copies = [ops.clamp(ops.multiply(planes, _constant(factor)), -1.0, 1.0) for factor in config.brightness]
-    build = _Builder(config, arrays)
-    skip0 = build.block(ops.concat(copies, 1), "stem")
-    skip1 = build.mixed(build.down(skip0, "down1"), "encode1")
-    skip2 = build.mixed(build.down(skip1, "down2"), "encode2")
-    x = build.mixed(build.down(skip2, "down3"), "encode3")
-    x = build.block(ops.concat([build.up(x, "up2"), skip2], 1), "decode2")
-    x = build.block(ops.concat([build.up(x, "up1"), skip1], 1), "decode1")
-    x = build.block(ops.concat([build.up(x, "up0"), skip0], 1), "decode0")
-    return ov.Model([ops.result(build.conv(x, "head"), name="head")], [planes], "alen_trunk")
+    gate = ops.parameter([1, len(copies) * 4, 1, 1], np.float32, name="gate")
+    stack = ops.multiply(ops.concat(copies, 1), gate)
+    return build.encoder(stack, "stem", "down1", [planes, gate], rows)
+
+
+def encode(config: AlenConfig, arrays: Arrays, level: int, rows: int, width: int, storage: ov.Type) -> Any:
+    """Return the stage of an encoder's level, 1 or 2, and of what halves its features.
+
+    Inputs: "x" (1, rows + 4, w, C) and its "gate" (1, 1, 1, C); with spatial attention "seen" (1, rows/2 + 2, w/2, C),
+    what the positions see of the frame, and "gate_seen"; "mask". Outputs as of `front`, but "pooled" for level 1 alone.
+    """
+    build = _Builder(config, arrays, storage)
+    channels = config.widths[level - 1]
+    inputs, features = build.gated("x", "gate", rows + 4, width, channels)
+    if config.spatial_attention:
+        seen, around = build.gated("seen", "gate_seen", rows // 2 + 2, width // 2, channels)
+        features = ops.concat([features, _twofold(around, rows + 4, width)], 1)
+        inputs += seen
+    return build.encoder(features, f"encode{level}.block", f"down{level + 1}", inputs, rows, pooled=level == 1)
+
+
+def attend(config: AlenConfig, arrays: Arrays, level: int, height: int, width: int, storage: ov.Type) -> Any:
+    """Return the stage that lets every position of a level, 1 or 2, see the whole frame.
+
+    Input: "pooled" (1, h, w, C), the features averaged 2 × 2. Outputs: "seen" (1, h, w, C), still to be repeated 2 × 2,
+    and its "means" (1, C).
+    """
+    build = _Builder(config, arrays, storage)
+    pooled, x = build.features("pooled", height, width, config.widths[level - 1])
+    y = build.nonlocal_features(x, f"encode{level}.spatial")
+    results = [build.stored(y, "seen"), ops.result(ops.reduce_mean(y, [2, 3], keep_dims=False), name="means")]
+    return ov.Model(results, [pooled], f"alen_attend{level}")
+
+
+def deepest(config: AlenConfig, arrays: Arrays, height: int, width: int, storage: ov.Type) -> Any:
+    """Return the stage of the deepest level, for the whole frame.
+
+    Input: "x" (1, h, w, C). Outputs: "y" (1, h, w, C') and its "means" (1, C').
+    """
+    build = _Builder(config, arrays, storage)
+    parameter, x = build.features("x", height, width, config.widths[2])
+    y = build.mixed(x, "encode3")
+    results = [build.stored(y, "y"), ops.result(ops.reduce_mean(y, [2, 3], keep_dims=False), name="means")]
+    return ov.Model(results, [parameter], "alen_deepest")
+
+
+def decode(config: AlenConfig, arrays: Arrays, level: int, rows: int, width: int, storage: ov.Type) -> Any:
+    """Return the stage of a decoder's level, 2, 1 or 0.
+
+    Inputs: "x" (1, rows/2 + 2, w/2, C') from below and, of what it becomes, the "gate" (1, C, rows + 4, 1), zero in
+    rows beyond the frame; "skip" (1, rows + 4, w, C) and "gate_skip" (1, 1, 1, C); "mask". Outputs: "y" (1, rows, w, C)
+    and the means of its rows, "y_means" (1, C, rows); of level 0 the "head" (1, 12 and more, rows, w) float32 alone.
+    """
+    build = _Builder(config, arrays, storage)
+    channels = config.widths[level]
+    below, x = build.features("x", rows // 2 + 2, width // 2, config.widths[level + 1])
+    gate = ops.parameter([1, channels, rows + 4, 1], np.float32, name="gate")
+    skip, around = build.gated("skip", "gate_skip", rows + 4, width, channels)
+    mask = ops.parameter([1, 1, rows + 2, 1], np.float32, name="mask")
+    doubled = ops.multiply(build.up(x, f"up{level}"), gate)
+    y = build.banded(ops.concat([doubled, around], 1), f"decode{level}", mask)
+    if level == 0:
+        results = [ops.result(build.conv(y, "head"), name="head")]
+    else:
+        results = [build.stored(y, "y"), _row_means(y, "y_means")]
+    return ov.Model(results, [below, gate, *skip, mask], f"alen_decode{level}")
 
 
 def averages(height: int, width: int) -> Any:
@@ -137,26 +209,71 @@ def margin(config: AlenConfig) -> int:
 class _Builder:
     """The network's layers by their names in the state dict."""
 
-    def __init__(self, config: AlenConfig, arrays: Arrays) -> None:
+    def __init__(self, config: AlenConfig, arrays: Arrays, storage: ov.Type) -> None:
         self.config = config
         self.arrays = arrays
+        self.storage = storage
 
-    def conv(self, x: Node, name: str, *, stride: int = 1) -> Node:
+    def features(self, name: str, rows: int, width: int, channels: int) -> tuple[Node, Node]:
+        """Return an input (1, rows, width, channels), and the same as (1, channels, rows, width) to compute with."""
+        parameter = ops.parameter([1, rows, width, channels], self.storage, name=name)
+        return parameter, ops.transpose(self._computable(parameter), _CHANNELS_FIRST)
+
+    def gated(self, name: str, gate_name: str, rows: int, width: int, channels: int) -> tuple[list[Node], Node]:
+        """The same times an input (1, 1, 1, channels); returns both inputs.
+
+        Multiplied before it is transposed: right in front of a convolution or a concatenation a transpose costs
+        nothing, because OpenVINO lays features out with the channels last anyway.
+        """
+        parameter = ops.parameter([1, rows, width, channels], self.storage, name=name)
+        gate = ops.parameter([1, 1, 1, channels], np.float32, name=gate_name)
+        return [parameter, gate], ops.transpose(ops.multiply(self._computable(parameter), gate), _CHANNELS_FIRST)
+
+    def _computable(self, parameter: Node) -> Node:
+        return parameter if self.storage == ov.Type.f32 else ops.convert(parameter, "f32")
+
+    def stored(self, x: Node, name: str) -> Node:
+        """Return an output (1, rows, width, channels)."""
+        last = ops.transpose(x, _CHANNELS_LAST)
+        return ops.result(last if self.storage == ov.Type.f32 else ops.convert(last, "bf16"), name=name)
+
+    def encoder(
+        self, x: Node, block: str, down: str, inputs: list[Node], rows: int, *, pooled: bool = True
+    ) -> ov.Model:
+        """Return the stage of a block of gated features and of the layer that halves what it makes of them."""
+        mask = ops.parameter([1, 1, rows + 2, 1], np.float32, name="mask")
+        skip = self.banded(x, block, mask)
+        halved = self.down(skip, down)
+        results = [self.stored(skip, "skip"), self.stored(halved, "down")]
+        results += [_row_means(skip, "skip_means"), _row_means(halved, "down_means")]
+        if pooled:
+            results.append(self.stored(_average(halved, 2), "pooled"))
+        return ov.Model(results, [*inputs, mask], f"alen_{block.partition('.')[0]}")
+
+    def banded(self, x: Node, name: str, mask: Node) -> Node:
+        """The convolutions of a CAB, (1, C, rows + 4, w) → (1, C', rows, w).
+
+        ``mask`` (1, 1, rows + 2, 1) is 0 in rows beyond the frame, where the second one sees zeros, else 1.
+        """
+        x = ops.prelu(self.conv(x, f"{name}.conv1", rows=0), _constant(_SLOPE))
+        return ops.prelu(self.conv(ops.multiply(x, mask), f"{name}.conv2", rows=0), _constant(_SLOPE))
+
+    def conv(self, x: Node, name: str, *, stride: int = 1, rows: int | None = None) -> Node:
+        """A convolution that keeps the size; ``rows`` of padding above and below, by default as beside."""
         weight = self.arrays[f"{name}.weight"]
-        return self._convolve(x, weight, self.arrays[f"{name}.bias"], stride, weight.shape[-1] // 2)
-
-    def block(self, x: Node, name: str) -> Node:
-        """A CAB."""
-        if self.config.channel_attention:
-            x = ops.multiply(x, self._gate(x, f"{name}.gate"))
-        x = ops.prelu(self.conv(x, f"{name}.conv1"), _constant(_SLOPE))
-        return ops.prelu(self.conv(x, f"{name}.conv2"), _constant(_SLOPE))
+        beside = weight.shape[-1] // 2
+        padding = [beside if rows is None else rows, beside]
+        return self._convolve(x, weight, self.arrays[f"{name}.bias"], stride, padding)
 
     def mixed(self, x: Node, name: str) -> Node:
-        """A MAB."""
+        """A MAB of the whole frame."""
         if self.config.spatial_attention:
-            x = ops.concat([x, self._nonlocal(x, f"{name}.spatial")], 1)
-        return self.block(x, f"{name}.block")
+            y = self.nonlocal_features(_average(x, 2), f"{name}.spatial")
+            x = ops.concat([x, _twofold(y, *_shape(x)[2:])], 1)
+        if self.config.channel_attention:
+            x = ops.multiply(x, self._gate(x, f"{name}.block.gate"))
+        x = ops.prelu(self.conv(x, f"{name}.block.conv1"), _constant(_SLOPE))
+        return ops.prelu(self.conv(x, f"{name}.block.conv2"), _constant(_SLOPE))
 
     def down(self, x: Node, name: str) -> Node:
         if self.config.downsample == "max":
@@ -166,7 +283,7 @@ class _Builder:
             return self.conv(x, name, stride=2)
         weight = self.arrays[f"{name}.select.weight"]
         folded = weight.reshape(weight.shape[0], -1, 2, 2)  # unshuffle and 1 x 1 convolution in one
-        return self._convolve(x, folded, self.arrays[f"{name}.select.bias"], 2, 0)
+        return self._convolve(x, folded, self.arrays[f"{name}.select.bias"], 2, [0, 0])
 
     def up(self, x: Node, name: str) -> Node:
         weight = ops.constant(np.ascontiguousarray(self.arrays[f"{name}.weight"]))
@@ -180,8 +297,8 @@ class _Builder:
         gate = ops.multiply(gate, _constant(self.config.gate_scale))
         return ops.unsqueeze(gate, [2, 3])  # (1, C, 1, 1)
 
-    def _nonlocal(self, x: Node, name: str) -> Node:
-        pooled = _average(x, 2)
+    def nonlocal_features(self, pooled: Node, name: str) -> Node:
+        """What the positions of averaged features see, (1, C, h, w) → (1, C, h, w)."""
         query = self.conv(pooled, f"{name}.query")
         key = self._reduce(self.conv(pooled, f"{name}.key"))
         value = self._reduce(self.conv(pooled, f"{name}.value"))
@@ -190,16 +307,7 @@ class _Builder:
         )  # (1, 1, P, D)
         _, channels, height, width = _shape(query)
         rows = ops.reshape(attended, np.array([1, height, width, channels]), special_zero=False)
-        y = self.conv(ops.transpose(rows, [0, 3, 1, 2]), f"{name}.project")
-        return ops.interpolate(
-            y,
-            np.array(_shape(x)[2:]),
-            "nearest",
-            "sizes",
-            axes=np.array([2, 3]),
-            coordinate_transformation_mode="asymmetric",
-            nearest_mode="floor",
-        )
+        return self.conv(ops.transpose(rows, [0, 3, 1, 2]), f"{name}.project")
 
     def _reduce(self, x: Node) -> Node:
         if self.config.key_grid is None:
@@ -211,11 +319,27 @@ class _Builder:
         return ops.add(ops.matmul(x, ops.constant(weight), False, True), ops.constant(bias))
 
     def _convolve(
-        self, x: Node, weight: NDArray[np.float32], bias: NDArray[np.float32], stride: int, padding: int
+        self, x: Node, weight: NDArray[np.float32], bias: NDArray[np.float32], stride: int, pads: list[int]
     ) -> Node:
-        pads = [padding, padding]
         y = ops.convolution(x, ops.constant(np.ascontiguousarray(weight)), [stride, stride], pads, pads, [1, 1])
         return ops.add(y, ops.constant(bias.reshape(1, -1, 1, 1)))
+
+
+def _row_means(x: Node, name: str) -> Node:
+    return ops.result(ops.reduce_mean(x, [3], keep_dims=False), name=name)
+
+
+def _twofold(x: Node, height: int, width: int) -> Node:
+    """Repeat every position 2 × 2, and less at the end of an odd side."""
+    return ops.interpolate(
+        x,
+        np.array([height, width]),
+        "nearest",
+        "sizes",
+        axes=np.array([2, 3]),
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+    )
 
 
 def _sum(terms: Iterable[Node]) -> Node:

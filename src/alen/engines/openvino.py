@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Final, Literal
 
 import numpy as np
 import openvino as ov
@@ -14,10 +15,13 @@ from numpy.typing import NDArray
 
 from alen.config import PYRAMID, AlenConfig
 from alen.engines import Precision
-from alen.engines.graph import averages, between_rows, composition, margin, trunk
+from alen.engines.bands import BandedTrunk
+from alen.engines.graph import averages, between_rows, composition, margin
 from alen.errors import DeviceError, WeightsError
 from alen.weights import Weights
 
+BAND: Final = 64_000
+"""Packed pixels that are computed at a time: their features stay in a processor's third-level cache."""
 _STRIPE = 32_000
 """Packed pixels, about, whose picture is composed at a time: their values stay in a processor's second-level cache."""
 _LEAST_ROWS = 8
@@ -32,6 +36,7 @@ class OpenVinoEngine:
         device: An OpenVINO device name, such as "CPU".
         precision: Arithmetic of the layers with weights. "auto" takes bfloat16 where the processor computes in it.
         threads: CPU threads; None leaves OpenVINO's choice, all cores.
+        band: Packed pixels, about, that are computed at a time; see `alen.engines.bands`.
 
     Raises:
         DeviceError: The device is not there, or cannot compute in that precision.
@@ -39,7 +44,13 @@ class OpenVinoEngine:
     """
 
     def __init__(
-        self, weights: Weights, *, device: str = "CPU", precision: Precision = "auto", threads: int | None = None
+        self,
+        weights: Weights,
+        *,
+        device: str = "CPU",
+        precision: Precision = "auto",
+        threads: int | None = None,
+        band: int = BAND,
     ) -> None:
         if not isinstance(weights.config, AlenConfig):
             raise WeightsError(
@@ -71,8 +82,9 @@ class OpenVinoEngine:
         self._config = weights.config
         self._device = device
         self._threads = threads
+        self._band = band
         self._compiled_for: tuple[int, int] | None = None
-        self._trunk: Any = None
+        self._trunk: BandedTrunk | None = None
         self._averages: Any = None
         self._composition = self._compile(composition(self._config), "float32")
 
@@ -84,56 +96,79 @@ class OpenVinoEngine:
     def run(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the linear picture (2h, 2w, 3) of packed planes (4, h, w); see `alen.engines.Engine.run`."""
         _, height, width = planes.shape
-        if self._compiled_for != (height, width):
-            self._trunk = self._averages = None  # frees the old ones before the new ones are made
-            if self._config.base == "mixture":
-                self._averages = self._compile(averages(height, width), "float32")
-            self._trunk = self._compile(trunk(self._config, self._weights.arrays, height, width), self.precision)
-            self._compiled_for = (height, width)
-        request = self._trunk.create_infer_request()
+        picture = np.empty((2 * height, 2 * width, 3), dtype=np.float32)
         try:
-            request.infer({"planes": planes[None]}, share_inputs=True, share_outputs=True)
+            trunk = self._made_ready(height, width)
+            compose = self._composer(planes)
+            for rows, head in trunk.heads(planes):
+                compose(rows, head, picture[2 * rows.start : 2 * rows.stop])
         except RuntimeError as error:  # what OpenVINO raises, too, when memory runs out
             raise DeviceError(
                 f"OpenVINO failed on {2 * height} × {2 * width} pixels on {self._device} ({error}). The memory may be "
                 "too small; close other programs."
             ) from error
-        head = request.get_output_tensor(0).data  # (1, C, h, w)
-        self._trunk.release_memory()  # of the layers, which is most of it; the output has its own
+        return picture
 
-        levels = []
+    def _made_ready(self, height: int, width: int) -> BandedTrunk:
+        """Compile for a frame size, if that is not done yet."""
+        if self._trunk is None or self._compiled_for != (height, width):
+            self._trunk = self._averages = None  # frees the old ones before the new ones are made
+            if self._config.base == "mixture":
+                self._averages = self._compile(averages(height, width), "float32")
+            self._trunk = BandedTrunk(
+                self._config,
+                self._weights.arrays,
+                height,
+                width,
+                lambda model: self._compile(model, self.precision),
+                ov.Type.bf16 if self.precision == "bfloat16" else ov.Type.f32,
+                band=self._band,
+            )
+            self._compiled_for = (height, width)
+        return self._trunk
+
+    def _composer(
+        self, planes: NDArray[np.float32]
+    ) -> Callable[[slice, NDArray[np.float32], NDArray[np.float32]], None]:
+        """Return what makes rows of the picture from their channels of the head.
+
+        Called with the n rows, their head (1, C, n, w) and where the picture (2n, 2w, 3) goes. Made in stripes of whole
+        rows, in the same few buffers.
+        """
+        _, height, width = planes.shape
+        levels: list[NDArray[np.float32]] = []
         if self._averages is not None:
             averager = self._averages.create_infer_request()
             averager.infer({"planes": planes[None]}, share_inputs=True, share_outputs=True)
             levels = [averager.get_output_tensor(index).data[0] for index in range(len(PYRAMID))]
-        return self._compose(head, planes, levels)
-
-    def _compose(
-        self, head: NDArray[np.float32], planes: NDArray[np.float32], levels: list[NDArray[np.float32]]
-    ) -> NDArray[np.float32]:
-        """Return the picture, made in stripes of whole rows, in the same few buffers."""
-        _, height, width = planes.shape
-        picture = np.empty((2 * height, 2 * width, 3), dtype=np.float32)
         request = self._composition.create_infer_request()
         inputs: dict[str, NDArray[np.float32]] = {}
         beyond = margin(self._config)
-        step = min(max(_STRIPE // width, _LEAST_ROWS), height)
-        for top in range(0, height, step):
-            rows = slice(top, min(top + step, height))
-            if not inputs or inputs["head"].shape[2] != rows.stop - top:
-                inputs = self._stripe_buffers(rows.stop - top, width)
-            inputs["head"][:] = head[:, :, rows]
+        step = max(_STRIPE // width, _LEAST_ROWS)
+
+        def compose_stripe(rows: slice, head: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+            nonlocal inputs
+            if not inputs or inputs["head"].shape[2] != rows.stop - rows.start:
+                inputs = self._stripe_buffers(rows.stop - rows.start, width)
+            inputs["head"][:] = head
             if "planes" in inputs:
-                around = np.clip(np.arange(top - beyond, rows.stop + beyond), 0, height - 1)  # edges are repeated
+                around = np.clip(np.arange(rows.start - beyond, rows.stop + beyond), 0, height - 1)  # edges repeated
                 stripe = inputs["planes"][0]  # (4, n + 2m, w + 2m)
                 np.take(planes, around, axis=1, out=stripe[:, :, beyond:-beyond])
                 stripe[:, :, :beyond] = stripe[:, :, beyond, None]
                 stripe[:, :, -beyond:] = stripe[:, :, -beyond - 1, None]
             for index, level in enumerate(levels):
                 between_rows(level, PYRAMID[index], rows, inputs["averages"][0, 3 * index : 3 * index + 3])
-            request.set_output_tensor(ov.Tensor(picture[2 * top : 2 * rows.stop], shared_memory=True))
+            request.set_output_tensor(ov.Tensor(out, shared_memory=True))
             request.infer(inputs, share_inputs=True, share_outputs=True)
-        return picture
+
+        def compose(rows: slice, head: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+            for top in range(rows.start, rows.stop, step):
+                stripe = slice(top, min(top + step, rows.stop))
+                first, last = top - rows.start, stripe.stop - rows.start
+                compose_stripe(stripe, head[:, :, first:last], out[2 * first : 2 * last])
+
+        return compose
 
     def _stripe_buffers(self, rows: int, width: int) -> dict[str, NDArray[np.float32]]:
         """Return arrays for the inputs of the composition of so many packed rows."""
