@@ -102,7 +102,7 @@ class OpenVinoEngine:
             compose = self._composer(planes)
             for rows, head in trunk.heads(planes):
                 compose(rows, head, picture[2 * rows.start : 2 * rows.stop])
-        except RuntimeError as error:  # what OpenVINO raises, too, when memory runs out
+        except (RuntimeError, MemoryError) as error:  # OpenVINO raises the first when memory runs out, numpy the second
             raise DeviceError(
                 f"OpenVINO failed on {2 * height} × {2 * width} pixels on {self._device} ({error}). The memory may be "
                 "too small; close other programs."
