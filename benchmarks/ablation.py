@@ -408,7 +408,7 @@ def draw(path: Path, variants: Sequence[Variant], outcomes: Sequence[Outcome]) -
     ]  # fmt: skip
     columns = min(len(questions), 3)
     figure = Figure(figsize=(4.2 * columns, 3.6 * -(-len(questions) // columns)), layout="constrained")
-    panels = figure.subplots(-(-len(questions) // columns), columns, squeeze=False).flat
+    panels = figure.subplots(-(-len(questions) // columns), columns, squeeze=False).ravel()
     for axes in panels:
         axes.set_visible(False)
     for axes, question in zip(panels, questions, strict=False):

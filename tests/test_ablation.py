@@ -70,7 +70,9 @@ def test_the_whole_program(photos: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert "once per seed: 0, 1" in text
     assert "±" in text
     assert text.endswith("\nKept.\n")
-    assert (page.parent / "images" / "ablation.svg").read_text().lstrip().startswith("<?xml")
+    curves = (page.parent / "images" / "ablation.svg").read_text()
+    assert curves.lstrip().startswith("<?xml")
+    assert 'id="legend_1"' in curves  # a panel is seen
 
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("finished runs are trained again")

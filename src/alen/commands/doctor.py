@@ -13,7 +13,6 @@ from cyclopts import Parameter
 
 from alen import __version__
 from alen.commands.console import OK, print_table
-from alen.weights import DEFAULT
 
 if TYPE_CHECKING:
     from alen.doctor import Forecast
@@ -27,7 +26,7 @@ _PACKAGES: Final = ("openvino", "numpy", "rawpy", "imagecodecs", "torch", "onnx"
 
 def doctor(
     *,
-    model: str = DEFAULT,
+    model: str = "alen",
     device: str = "CPU",
     precision: Literal["auto", "bfloat16", "float32"] = "auto",
     as_json: Annotated[bool, Parameter(name="--json", negative=(), show_default=False)] = False,

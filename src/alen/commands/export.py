@@ -10,13 +10,12 @@ from cyclopts import Parameter
 
 from alen.commands.console import OK, Flag
 from alen.errors import SettingsError, WeightsError
-from alen.weights import DEFAULT, find_weights, load_weights
 
 
 def export(
     *,
     output: Annotated[Path, Parameter(name=("--output", "-o"))],
-    model: str = DEFAULT,
+    model: str = "alen",
     force: Annotated[bool, Flag] = False,
 ) -> int:
     """Write a network as an ONNX file, to run it in other programs.
@@ -35,6 +34,7 @@ def export(
     if find_spec("onnx") is None:
         raise WeightsError("Exporting needs onnx, which is not installed. Install it with: pip install 'alen[export]'")
     from alen.onnx_file import OPSET, write_onnx
+    from alen.weights import find_weights, load_weights
 
     weights = load_weights(find_weights(model))
     output.parent.mkdir(parents=True, exist_ok=True)
