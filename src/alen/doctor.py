@@ -21,7 +21,7 @@ from alen.engines import Precision
 from alen.engines.openvino import available_devices
 from alen.weights import DEFAULT
 
-SIZES_MP: Final = (1.5, 6.0)
+SIZES_MP: Final = (4.0, 12.0)
 """Megapixels of the frames that are measured; what others take lies on the line through them."""
 
 
