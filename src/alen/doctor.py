@@ -22,7 +22,7 @@ from alen.engines.openvino import available_devices
 from alen.weights import DEFAULT
 
 SIZES_MP: Final = (4.0, 12.0)
-"""Megapixels of the frames that are measured; what others take lies on the line through them."""
+"""Megapixels of the frames that are measured; what others take is read off the line through them."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Measurement:
     """A frame that was enhanced."""
 
     megapixels: float
+    """Size of its mosaic, in millions of pixels."""
     seconds: float
     """From the decoded mosaic to the developed picture, the network's compilation included."""
     peak_bytes: int | None
@@ -53,8 +54,11 @@ class Forecast:
     """What a frame is expected to take."""
 
     megapixels: float
+    """Size of its mosaic, in millions of pixels."""
     seconds: float
+    """As of `Measurement`, not below 0."""
     peak_bytes: int | None
+    """Of the whole process; None where the system does not tell."""
 
 
 def devices() -> list[Device]:

@@ -15,7 +15,6 @@ cameras treat luminance and color noise differently.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from alen.cores import usable_cores
 from alen.errors import SettingsError
 
 _BAND: Final = 24_576
@@ -179,7 +179,7 @@ def nonlocal_means(
         raise SettingsError(f"h is one number, or one for each of the {channels} channels; got {settings.h}.")
     if threads is not None and threads < 1:
         raise SettingsError(f"threads is at least 1, or None for all cores; got {threads}.")
-    workers = threads if threads is not None else _cores()
+    workers = threads if threads is not None else usable_cores()
 
     lowest, highest = planes.min(axis=(1, 2), keepdims=True), planes.max(axis=(1, 2), keepdims=True)
     middle = 0.5 * lowest + 0.5 * highest  # sums of deviations from it are smaller, and exact for constants
@@ -249,13 +249,6 @@ def _planes(image: NDArray[np.floating[Any]], name: str) -> NDArray[np.float32]:
     if not np.isfinite(planes).all():
         raise SettingsError(f"The {name} holds values that are not finite in float32; non-local means spreads them.")
     return planes
-
-
-def _cores() -> int:
-    """Return the number of cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # Linux alone has it before Python 3.13
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _tiles(height: int, width: int, workers: int) -> Iterator[tuple[slice, slice]]:

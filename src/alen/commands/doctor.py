@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -42,6 +41,7 @@ def doctor(
         precision: Arithmetic to measure; "auto" is what "alen enhance" takes.
         as_json: Print JSON instead of tables.
     """
+    from alen.cores import usable_cores
     from alen.doctor import devices, forecast, measure, system, total_memory_bytes
 
     found, memory = devices(), total_memory_bytes()
@@ -49,7 +49,7 @@ def doctor(
     forecasts = [forecast(measurements, megapixels) for megapixels in _SIZES_MP]
     per_megapixel = forecast(measurements, 2.0).seconds - forecast(measurements, 1.0).seconds
     versions = {"alen": __version__, "python": platform.python_version()} | _versions()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = usable_cores()
     used = precision
     if precision == "auto":
         has_bfloat16 = any(entry.has_bfloat16 for entry in found if entry.name == device)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
@@ -14,6 +13,7 @@ import openvino.properties.hint as hints
 from numpy.typing import NDArray
 
 from alen.config import PYRAMID, AlenConfig
+from alen.cores import usable_cores
 from alen.engines import Precision
 from alen.engines.bands import BandedTrunk
 from alen.engines.graph import averages, between_rows, composition, margin
@@ -186,7 +186,7 @@ class OpenVinoEngine:
             hints.performance_mode: hints.PerformanceMode.LATENCY,
         }
         if self._device == "CPU":
-            settings[props.inference_num_threads] = self._threads or _cores()
+            settings[props.inference_num_threads] = self._threads or usable_cores()
             settings[hints.enable_cpu_pinning] = False  # a core that something else keeps busy would hold up all
         return self._core.compile_model(model, self._device, settings)
 
@@ -210,10 +210,3 @@ def _core() -> ov.Core:
     follow (torch's loader of data has one) write into whatever lies there by then.
     """
     return ov.Core()
-
-
-def _cores() -> int:
-    """Return the number of cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # Linux alone has it before Python 3.13
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
