@@ -168,8 +168,7 @@ def test_enhance_one_file(folder: Path, weights: Path, capsys: pytest.CaptureFix
     assert main(["enhance", "in.dng", "--ratio", "50", "--model", str(weights)]) == 0
     out, err = capsys.readouterr()
     assert _without_times(out) == (
-        "in.dng → in.alen.jpg  90 × 61, ratio 50 (given), "
-        "decode # s, prepare # s, network # s, develop # s, write # s\n"
+        "in.dng → in.alen.jpg  90 × 61, ratio 50 (given), decode # s, prepare # s, network # s, write # s\n"
     )
     assert err == ""
     assert sorted(file.name for file in folder.iterdir()) == ["in.alen.jpg", "in.dng"]
@@ -278,7 +277,7 @@ def test_one_bad_file_does_not_stop_the_others(folder: Path, weights: Path, caps
     files = ["a.dng", "b.dng", "missing.dng", "c.dng"]
     assert main(["enhance", *files, "-o", "out", "--ratio", "50", "--model", str(weights)]) == 1
     out, err = capsys.readouterr()
-    times = "decode # s, prepare # s, network # s, develop # s, write # s"
+    times = "decode # s, prepare # s, network # s, write # s"
     assert _without_times(out) == (
         f"[1/4] a.dng → out/a.alen.jpg  90 × 61, ratio 50 (given), {times}\n"
         f"[4/4] c.dng → out/c.alen.jpg  90 × 61, ratio 50 (given), {times}\n"
@@ -346,6 +345,18 @@ def test_missing_weights(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("error: none.safetensors: neither a weights file nor one of the shipped weights")
+
+
+def test_frames_beyond_the_memory_allowed_are_refused(
+    folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _dng(folder / "in.dng")
+    common = ["enhance", "in.dng", "--ratio", "50", "--model", str(weights), "--max-memory"]
+    assert main([*common, "0.1"]) == 1
+    assert "in.dng: 0 megapixels need about 0.4 GB, more than the 0.1 GB" in capsys.readouterr().err
+    assert not (folder / "in.alen.jpg").exists()
+    assert main([*common, "-1"]) == 2
+    assert main([*common, "1"]) == 0
 
 
 def test_missing_device(folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,13 +13,15 @@ import torch
 from numpy.typing import NDArray
 
 from alen.color import eotf_inverse_srgb
-from alen.config import AlenConfig, SidUnetConfig
-from alen.engines.bands import BandedTrunk
+from alen.config import PYRAMID, AlenConfig, SidUnetConfig
+from alen.engines import PlanesArray
+from alen.engines.averages import ROWS, averages, between_rows
+from alen.engines.bands import BandedTrunk, kept_bytes, stack_sums
 from alen.engines.openvino import OpenVinoEngine
 from alen.engines.torch import TorchEngine
 from alen.errors import DeviceError, WeightsError
 from alen.metrics import psnr
-from alen.models.alen import Alen
+from alen.models.alen import Alen, pyramid
 from alen.models.sid_unet import SidUnet
 from alen.weights import TrainingFacts, Weights, find_weights, load_weights, shipped_names
 
@@ -150,6 +152,87 @@ def test_the_size_of_the_bands_does_not_matter(config: AlenConfig, precision: An
             assert psnr(eotf_inverse_srgb(picture), eotf_inverse_srgb(whole), data_range=1.0) >= 120
 
 
+def test_stripes_are_the_picture() -> None:
+    config = dataclasses.replace(_CONFIGS["shipped"], widths=(4, 4, 8, 8))
+    engine = OpenVinoEngine(_weights(_network(config)), precision="float32", threads=1, band=700)
+    planes = _planes(88, 24)
+    shares: list[float] = []
+    stripes = [stripe.copy() for stripe in engine.stripes(PlanesArray(planes), shares.append)]
+    assert len(stripes) > 1
+    np.testing.assert_allclose(np.concatenate(stripes), engine.run(planes), rtol=1e-5, atol=1e-6)
+    assert shares == sorted(shares)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (64, 64), (136, 72), (200, 328)])
+def test_averages_in_pieces_are_those_of_the_network(size: tuple[int, int]) -> None:
+    """Continued down the columns here; that rows are continued right is part of the tests against torch."""
+    planes = _planes(*size)
+    planes[:, 5, 5] = 900  # a lamp, which is clipped from a side of 4 on
+    height = size[0]
+    pieces = [averages(planes[:, top : min(top + ROWS, height)]) for top in range(0, height, ROWS)]
+    expected = pyramid(torch.from_numpy(planes)[None])
+    for index, side in enumerate(PYRAMID):
+        level = np.concatenate([piece[index] for piece in pieces], axis=1)
+        columns = np.empty((3, height, level.shape[2]), dtype=np.float32)
+        between_rows(level, side, slice(0, height), columns)
+        position = np.maximum((np.arange(size[1]) + 0.5) / side - 0.5, 0)
+        left = position.astype(np.intp)
+        right, share = np.minimum(left + 1, level.shape[2] - 1), position - left
+        continued = columns[:, :, left] * (1 - share) + columns[:, :, right] * share
+        np.testing.assert_allclose(continued, expected[index][0].numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_means_of_the_stack_are_those_of_its_copies() -> None:
+    planes, brightness = _planes(16, 24), (0.25, 1.0, 16.0)
+    stack = np.concatenate([np.clip(planes * factor, -1, 1) for factor in brightness])
+    np.testing.assert_allclose(stack_sums(planes, brightness), stack.sum(axis=(1, 2)), rtol=1e-5)
+
+
+def test_memory_grows_with_the_frame_and_not_with_its_square() -> None:
+    config = AlenConfig.shipped()
+    kept = kept_bytes(config, 1500, 2000, ov.Type.bf16)
+    assert kept == 2 * 3_000_000 * (64 / 4 + 128 / 16 + 128 / 64 + 256 / 64)  # 15 bytes per pixel of the mosaic
+    assert kept_bytes(config, 3000, 4000, ov.Type.bf16) == 4 * kept
+    assert kept_bytes(config, 1500, 2000, ov.Type.f32) == 2 * kept
+
+
+_PEAK_PROGRAM = """
+import sys
+from pathlib import Path
+import numpy as np
+from alen.engines.openvino import OpenVinoEngine
+from alen.weights import find_weights, load_weights
+
+class Planes:
+    shape = (4, int(sys.argv[1]), 2048)
+    def rows(self, start, stop):
+        return np.full((4, stop - start, 2048), 0.25, dtype=np.float32)
+
+engine = OpenVinoEngine(load_weights(find_weights("alen")), precision="auto")
+for _ in engine.stripes(Planes()):
+    pass
+status = Path("/proc/self/status").read_text()
+print(next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) * 1024)
+print(engine.needed_bytes(*Planes.shape[1:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells the memory")
+@pytest.mark.skipif("alen" not in shipped_names(), reason="the weights are not part of this checkout")
+def test_memory_is_bounded_as_forecast() -> None:
+    """Twice the rows take no more memory than the features that are said to be kept, and a little."""
+    (small, little), (large, much) = (
+        [
+            int(line)
+            for line in subprocess.run(
+                [sys.executable, "-c", _PEAK_PROGRAM, str(rows)], check=True, capture_output=True, text=True
+            ).stdout.split()
+        ]
+        for rows in (768, 1536)
+    )
+    assert large - small <= 1.3 * (much - little) + 30e6
+
+
 def test_bands_are_as_small_as_asked_for() -> None:
     compiled: list[Any] = []
 
@@ -165,9 +248,10 @@ def test_bands_are_as_small_as_asked_for() -> None:
         "alen_stem": 12,
         "alen_encode1": 24,
         "alen_encode2": 24,  # the whole level
+        "alen_encode3": 12,
         "alen_decode2": 24,
         "alen_decode1": 24,
-        "alen_decode0": 12,
+        "alen_last": 12,
     }
 
 

@@ -1,6 +1,7 @@
 """From a RAW image to linear camera RGB and a picture: every phase, odd sizes, and what the numbers mean."""
 
 import dataclasses
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb
+from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb, pack
 from alen.config import AlenConfig
 from alen.demosaic import demosaic_malvar
-from alen.enhance import Enhancer
-from alen.errors import SettingsError, UnsupportedRawError, WeightsError
+from alen.engines import Planes
+from alen.enhance import Enhancer, amplified_planes
+from alen.errors import DeviceError, SettingsError, UnsupportedRawError, WeightsError
+from alen.levels import amplify, normalize
 from alen.models.alen import Alen
+from alen.picture import quantize
 from alen.raw import RawImage
 from alen.weights import TrainingFacts, save_weights
 
@@ -31,9 +35,20 @@ class _Malvar:
 
     description = "a stub"
 
+    def needed_bytes(self, height: int, width: int) -> int | None:
+        return 100 * height * width
+
     def run(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
-        assert planes.shape[1] % 8 == planes.shape[2] % 8 == 0
         return demosaic_malvar(planes)
+
+    def stripes(self, planes: Planes, progress: Callable[[float], None] | None = None) -> Iterator[NDArray[np.float32]]:
+        """In pieces of 16 rows, so that they have to be put together."""
+        assert planes.shape[1] % 8 == planes.shape[2] % 8 == 0
+        picture = self.run(planes.rows(0, planes.shape[1]))
+        for top in range(0, len(picture), 16):
+            if progress is not None:
+                progress(min((top + 16) / len(picture), 1.0))
+            yield picture[top : top + 16].copy()
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +66,7 @@ def enhancer(tmp_path_factory: pytest.TempPathFactory) -> Enhancer:
 def demosaicker(enhancer: Enhancer, monkeypatch: pytest.MonkeyPatch) -> Enhancer:
     """The same pipeline around `_Malvar`."""
     monkeypatch.setattr(enhancer, "engine", _Malvar())
+    monkeypatch.setattr(enhancer, "_max_memory_bytes", None)
     return enhancer
 
 
@@ -215,3 +231,60 @@ def test_weights_that_paint_finished_pictures_are_refused(tmp_path: Path) -> Non
     save_weights(path, arrays, config, TrainingFacts(steps=0, photographs=0))
     with pytest.raises(WeightsError, match="finished sRGB"):
         Enhancer(path)
+
+
+@every_phase
+@every_size
+def test_planes_are_made_row_by_row(phase: str, height: int, width: int) -> None:
+    """As of the whole mosaic, normalized, amplified, padded and packed, to the last bit."""
+    cfa = CFA.bayer(phase)
+    raw = _expose(np.random.default_rng(2).uniform(0, 1, (height, width, 3)), cfa)
+    amplified = amplified_planes(raw, _RATIO)
+    mosaic = amplify(normalize(raw.mosaic, cfa, _BLACK, _WHITE), cfa, _GAINS, _RATIO)
+    whole = pack(amplified.padding.pad(mosaic), CFA.bayer("RGGB"))
+    assert amplified.shape == whole.shape
+    for start in range(0, whole.shape[1], 3):
+        stop = min(start + 3, whole.shape[1])
+        np.testing.assert_array_equal(amplified.rows(start, stop), whole[:, start:stop])
+
+
+@every_phase
+@every_size
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_finished_picture_is_the_enhanced_one_rounded(
+    demosaicker: Enhancer, phase: str, height: int, width: int, dtype: type[np.uint8] | type[np.uint16]
+) -> None:
+    raw = _expose(np.random.default_rng(2).uniform(0, 2, (height, width, 3)), CFA.bayer(phase))
+    finished = demosaicker.finish(raw, ratio=_RATIO, exposure_ev=0.5, dtype=dtype)
+    expected = np.empty((height, width, 3), dtype=dtype)
+    quantize(demosaicker.enhance(raw, ratio=_RATIO).picture(exposure_ev=0.5), out=expected, name="a")
+    assert finished.picture.dtype == dtype
+    np.testing.assert_array_equal(finished.picture, expected)
+    assert (finished.ratio, finished.ratio_is_estimated) == (_RATIO, False)
+    assert list(finished.seconds) == ["prepare", "network"]
+
+
+def test_progress_grows_to_the_whole(enhancer: Enhancer) -> None:
+    """Told by the real engine."""
+    raw = _expose(_ramp(128, 96), CFA.bayer("RGGB"))
+    shares: list[float] = []
+    enhancer.finish(raw, ratio=_RATIO, progress=shares.append)
+    assert len(shares) >= 7  # stages
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < 0.5
+    assert shares[-1] == pytest.approx(1)
+
+
+def test_frames_that_need_more_memory_than_allowed_are_refused(demosaicker: Enhancer) -> None:
+    raw = _expose(_ramp(64, 96), CFA.bayer("RGGB"))
+    demosaicker._max_memory_bytes = 200_000_000
+    demosaicker.finish(raw, ratio=_RATIO)
+    demosaicker._max_memory_bytes = 120_000_000
+    for enhance in (demosaicker.finish, demosaicker.enhance):
+        with pytest.raises(DeviceError, match=r"test.dng: 0 megapixels need about 0.1 GB, more than the 0.12 GB"):
+            enhance(raw, ratio=_RATIO)
+
+
+def test_no_memory_at_all_is_no_setting(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="The largest memory is above 0"):
+        Enhancer(tmp_path / "none.safetensors", max_memory_bytes=0)

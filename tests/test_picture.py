@@ -18,7 +18,7 @@ from PIL import Image, ImageCms, ImageOps
 from alen import picture
 from alen.dng import Field, encode_exif, read_directories
 from alen.errors import PictureError, SettingsError
-from alen.picture import SUFFIXES, orient, srgb_profile, write_linear_tiff, write_picture
+from alen.picture import SUFFIXES, bits, orient, quantize, srgb_profile, write_linear_tiff, write_picture
 
 EXIF = encode_exif(
     {
@@ -266,7 +266,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path, suffix: str, monkey
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(picture, "_quantize", interrupt)
+    monkeypatch.setattr(picture, "_quantized", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_picture(tmp_path / f"a{suffix}", _photo())
     assert list(tmp_path.iterdir()) == []
@@ -336,3 +336,31 @@ def test_files_have_ordinary_permissions(tmp_path: Path) -> None:
     write_picture(tmp_path / "a.jpg", _photo())
     ordinary, picture_mode = ((tmp_path / name).stat().st_mode for name in ("ordinary", "a.jpg"))
     assert stat.S_IMODE(picture_mode) == stat.S_IMODE(ordinary)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_whole_numbers_make_the_same_file_as_what_they_were_rounded_from(
+    tmp_path: Path, suffix: str, orientation: int
+) -> None:
+    rgb = np.random.default_rng(3).uniform(-0.1, 1.1, (37, 53, 3)).astype(np.float32)
+    whole = np.empty(rgb.shape, dtype=np.uint8 if bits(f"a{suffix}") == 8 else np.uint16)
+    quantize(rgb, out=whole, name="a")
+    write_picture(tmp_path / f"float{suffix}", rgb, orientation=orientation)
+    write_picture(tmp_path / f"whole{suffix}", whole, orientation=orientation)
+    assert (tmp_path / f"whole{suffix}").read_bytes() == (tmp_path / f"float{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("a.jpg", np.uint16), ("a.png", np.uint8), ("a.tif", np.float64)])
+def test_other_numbers_are_refused(tmp_path: Path, name: str, dtype: type) -> None:
+    with pytest.raises(SettingsError, match=f"bits per channel; got an array of {np.dtype(dtype)}"):
+        write_picture(tmp_path / name, np.zeros((8, 8, 3), dtype=dtype))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_a_number_is_not_rounded(value: float) -> None:
+    rgb = np.zeros((400, 600, 3), dtype=np.float32)
+    rgb[399, 1, 1] = value
+    with pytest.raises(PictureError, match=r"night.arw: .*not finite numbers"):
+        quantize(rgb, out=np.empty(rgb.shape, np.uint8), name="night.arw")

@@ -71,3 +71,14 @@ def test_the_multiple_is_even(multiple: int) -> None:
 def test_xtrans_has_no_rggb_phase() -> None:
     with pytest.raises(SettingsError, match="Bayer"):
         Padding.to_rggb(16, 16, CFA.xtrans(), 16)
+
+
+@pytest.mark.parametrize("phase", BAYER_PHASES)
+@pytest.mark.parametrize("size", [*SIZES, (1, 1), (2, 3), (5, 1)])
+def test_padded_rows_are_rows_of_what_is_padded(phase: str, size: tuple[int, int]) -> None:
+    """Also where the padding is larger than the mosaic, and mirrors it more than once."""
+    mosaic = np.random.default_rng(0).integers(0, 65_536, size, dtype=np.uint16)
+    padding = Padding.to_rggb(*size, CFA.bayer(phase), 32)
+    padded = padding.pad(mosaic)
+    for start, stop in ((0, len(padded)), (0, 2), (2, 8), (len(padded) - 2, len(padded)), (4, len(padded))):
+        np.testing.assert_array_equal(padding.pad_rows(mosaic, start, stop), padded[start:stop])

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+import numpy as np
+
 from alen.before_after import before_after
-from alen.enhance import Enhanced, Enhancer, check_ratio
+from alen.enhance import Enhanced, Enhancer, Finished, check_ratio
 from alen.errors import AlenError, NotRawError, PictureError, RawError, SettingsError
-from alen.picture import SUFFIXES, write_linear_tiff, write_picture
+from alen.picture import SUFFIXES, Pixels, bits, write_linear_tiff, write_picture
 from alen.raw import read_raw
 
 _SUFFIXES_BY_MAKER: Final = {
@@ -109,7 +111,10 @@ class Done:
     warnings: tuple[str, ...]
     """What had to be assumed, one sentence each."""
     seconds: Mapping[str, float]
-    """Wall-clock seconds by part, in order: "decode", "prepare", "network", "develop", "write", "compare"."""
+    """Wall-clock seconds by part, in order: "decode", "prepare", "network", "write"; with a sheet "develop", "compare".
+
+    Without a sheet, pictures are developed while the network runs.
+    """
 
 
 @dataclass(frozen=True)
@@ -179,12 +184,20 @@ def plan(
     return _with_problems(jobs)
 
 
-def enhance_files(jobs: Sequence[Job], enhancer: Enhancer, settings: PictureSettings) -> Iterator[Done | Failed]:
-    """Enhance one file after the other, yielding what became of it; a failure does not stop the others."""
+def enhance_files(
+    jobs: Sequence[Job],
+    enhancer: Enhancer,
+    settings: PictureSettings,
+    progress: Callable[[float], None] | None = None,
+) -> Iterator[Done | Failed]:
+    """Enhance one file after the other, yielding what became of it; a failure does not stop the others.
+
+    ``progress`` is told the share of the file at hand that is done.
+    """
     for job in jobs:
         outcome: Done | Failed
         try:
-            outcome = enhance_file(job, enhancer, settings)
+            outcome = enhance_file(job, enhancer, settings, progress)
         except AlenError as error:
             outcome = Failed(job.source, error)
         except MemoryError:
@@ -193,8 +206,10 @@ def enhance_files(jobs: Sequence[Job], enhancer: Enhancer, settings: PictureSett
         yield outcome
 
 
-def enhance_file(job: Job, enhancer: Enhancer, settings: PictureSettings) -> Done:
-    """Make a picture of a RAW file.
+def enhance_file(
+    job: Job, enhancer: Enhancer, settings: PictureSettings, progress: Callable[[float], None] | None = None
+) -> Done:
+    """Make a picture of a RAW file; ``progress`` is told the share that is done.
 
     Raises:
         RawError: The file cannot be used.
@@ -207,9 +222,20 @@ def enhance_file(job: Job, enhancer: Enhancer, settings: PictureSettings) -> Don
     clock = _Clock()
     raw = read_raw(job.source)
     clock.lap("decode")
-    enhanced = enhancer.enhance(raw, ratio=settings.ratio)
-    clock.add(enhanced.seconds)
-    metadata = {**enhanced.metadata, "Source": raw.name}
+    result: Enhanced | Finished
+    if settings.linear or settings.compare:
+        result = enhanced = enhancer.enhance(raw, ratio=settings.ratio, progress=progress)
+        clock.add(enhanced.seconds)
+    else:
+        result = finished = enhancer.finish(
+            raw,
+            ratio=settings.ratio,
+            exposure_ev=settings.exposure_ev,
+            dtype=np.uint8 if bits(job.target) == 8 else np.uint16,
+            progress=progress,
+        )
+        clock.add(finished.seconds)
+    metadata = {**result.metadata, "Source": raw.name}
     if settings.linear:
         metadata["Orientation"] = str(raw.orientation)  # the pixels are not turned
         write_linear_tiff(job.target, enhanced.linear, metadata=metadata)
@@ -217,9 +243,12 @@ def enhance_file(job: Job, enhancer: Enhancer, settings: PictureSettings) -> Don
     else:
         if settings.exposure_ev:
             metadata["Exposure"] = f"{settings.exposure_ev:+g} EV"
-        reused = None if settings.compare else enhanced.linear  # memory that is not needed any more
-        picture = enhanced.picture(exposure_ev=settings.exposure_ev, out=reused)
-        clock.lap("develop")
+        picture: Pixels
+        if settings.compare:
+            picture = enhanced.picture(exposure_ev=settings.exposure_ev)
+            clock.lap("develop")
+        else:
+            picture = finished.picture
         write_picture(
             job.target,
             picture,
@@ -239,8 +268,8 @@ def enhance_file(job: Job, enhancer: Enhancer, settings: PictureSettings) -> Don
         target=job.target,
         comparison=job.comparison if settings.compare else None,
         size_px=(height, width) if is_turned else (width, height),
-        ratio=enhanced.ratio,
-        ratio_is_estimated=enhanced.ratio_is_estimated,
+        ratio=result.ratio,
+        ratio_is_estimated=result.ratio_is_estimated,
         warnings=raw.warnings,
         seconds=clock.seconds,
     )

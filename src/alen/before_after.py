@@ -72,14 +72,14 @@ def before_after(enhanced: Enhanced, *, exposure_ev: float = 0.0) -> NDArray[np.
 def _without_network(enhanced: Enhanced, exposure_ev: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return the frame as shot and the merely brightened frame, (H, W, 3) uint8, sensor orientation."""
     amplified = amplified_planes(enhanced.raw, enhanced.ratio)
-    planes, ratio = amplified.planes, enhanced.ratio
-    _, rows, columns = planes.shape
+    ratio = enhanced.ratio
+    _, rows, columns = amplified.shape
     shot = np.empty((2 * rows, 2 * columns, 3), dtype=np.uint8)
     brightened = np.empty_like(shot)
     for top in range(0, rows, _STRIPE):
         bottom = min(top + _STRIPE, rows)
         first, last = max(top - 1, 0), min(bottom + 1, rows)  # the filters reach one packed pixel further
-        rgb = demosaic_malvar(planes[:, first:last])[2 * (top - first) :][: 2 * (bottom - top)]
+        rgb = demosaic_malvar(amplified.rows(first, last))[2 * (top - first) :][: 2 * (bottom - top)]
         here = slice(2 * top, 2 * bottom)
         matrix, clip_level = enhanced.raw.cam2rgb, enhanced.clip_level
         brightened[here] = _quantize(develop(rgb, matrix, exposure_ev=exposure_ev, clip_level=clip_level))

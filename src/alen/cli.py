@@ -102,6 +102,7 @@ def enhance(
     model: str = "alen",
     device: str = "CPU",
     precision: Literal["auto", "bfloat16", "float32"] = "auto",
+    max_memory: float | None = None,
     force: Annotated[bool, Flag] = False,
     compare: Annotated[bool, Flag] = False,
 ) -> int:
@@ -122,6 +123,8 @@ def enhance(
         model: Name of shipped weights (see "alen models"), or a weights file.
         device: OpenVINO device to compute on.
         precision: Arithmetic of the network; "auto" takes bfloat16 where the processor computes in it.
+        max_memory: Gigabytes; frames that would need more are refused before they are begun. "alen doctor" tells what
+            frames need.
         force: Replace existing files.
         compare: Write NAME.compare.jpg, too: as shot, merely brightened and enhanced, side by side.
     """
@@ -137,11 +140,12 @@ def enhance(
         overwrite=force,
     )
     jobs = plan(files, output=output, picture_format=picture_format, linear=linear)
-    enhancer = Enhancer(model, device=device, precision=precision)
+    max_memory_bytes = None if max_memory is None else int(max_memory * 1e9)
+    enhancer = Enhancer(model, device=device, precision=precision, max_memory_bytes=max_memory_bytes)
     failures = 0
     start = time.perf_counter()
-    with Progress(len(jobs), "pictures") as progress:
-        for number, outcome in enumerate(enhance_files(jobs, enhancer, settings), start=1):
+    with Progress(len(jobs), "pictures", is_long=True) as progress:
+        for number, outcome in enumerate(enhance_files(jobs, enhancer, settings, progress.share), start=1):
             if isinstance(outcome, Failed):
                 failures += 1
                 complain(_located(outcome.source, outcome.error))

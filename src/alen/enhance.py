@@ -1,16 +1,18 @@
 """From a RAW image to linear camera RGB and on to a picture: the pipeline the command line runs.
 
 Here arrays (H, W) become packed planes for the engine, and the engine's picture becomes (H, W, 3) of the full visible
-size.
+size. Both in pieces: a frame as a whole is only its mosaic and its picture.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,25 +22,18 @@ from alen.cfa import CFA, pack
 from alen.color import develop
 from alen.engines import MULTIPLE, Engine, Precision
 from alen.engines.openvino import OpenVinoEngine
-from alen.errors import SettingsError, UnsupportedRawError, WeightsError
+from alen.errors import DeviceError, SettingsError, UnsupportedRawError, WeightsError
 from alen.levels import MAX_RATIO, amplify, estimate_ratio, normalize
+from alen.picture import quantize
 from alen.raw import RawImage
 from alen.tiling import Padding
 from alen.weights import DEFAULT, find_weights, load_weights
 
+_RGGB: Final = CFA.bayer("RGGB")
+"""Every mosaic's pattern once it is padded."""
 
-@dataclass(frozen=True)
-class Amplified:
-    """A RAW image ready for an engine."""
-
-    planes: NDArray[np.float32]
-    """(4, h, w) packed planes R, Gr, Gb, B; linear, white-balanced, × ratio, signed; sides multiples of `MULTIPLE`."""
-    padding: Padding
-    """What was added around the mosaic to get there, and has to come off the picture."""
-    ratio: float
-    """Exposure ratio it was amplified by."""
-    ratio_is_estimated: bool
-    """True if the ratio was estimated from the image, False if it was given."""
+_PROCESS_BYTES: Final = 120_000_000
+"""Memory of Python and of what it has imported, about."""
 
 
 def check_ratio(ratio: float | None) -> None:
@@ -47,8 +42,36 @@ def check_ratio(ratio: float | None) -> None:
         raise SettingsError(f"The ratio lies between 1 and {MAX_RATIO:g}, or is estimated; got {ratio:g}.")
 
 
+@dataclass(frozen=True)
+class Amplified:
+    """A RAW image as an engine reads it: `alen.engines.Planes`, made of the mosaic whenever they are asked for."""
+
+    raw: RawImage
+    """The image; Bayer."""
+    ratio: float
+    """Exposure ratio it is amplified by."""
+    ratio_is_estimated: bool
+    """True if the ratio was estimated from the image, False if it was given."""
+    padding: Padding
+    """What is added around the mosaic, mirrored, to begin with red and to get sides that are multiples of 2 `MULTIPLE`;
+    it has to come off the picture."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(4, h, w)."""
+        height, width = self.raw.mosaic.shape
+        padding = self.padding
+        return 4, (height + padding.top + padding.bottom) // 2, (width + padding.left + padding.right) // 2
+
+    def rows(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return packed rows (4, stop − start, w) float32: normalized, × white balance and ratio, signed."""
+        mosaic = self.padding.pad_rows(self.raw.mosaic, 2 * start, 2 * stop)
+        amplified = normalize(mosaic, _RGGB, self.raw.black_level, self.raw.white_level)
+        return pack(amplify(amplified, _RGGB, self.raw.white_balance, self.ratio), _RGGB)
+
+
 def amplified_planes(raw: RawImage, ratio: float | None = None) -> Amplified:
-    """Normalize, amplify, pad and pack a RAW image.
+    """Return a RAW image as an engine reads it.
 
     Args:
         raw: The image; Bayer.
@@ -64,12 +87,30 @@ def amplified_planes(raw: RawImage, ratio: float | None = None) -> Amplified:
             f"{raw.name}: this is a RAW file with an X-Trans filter array (6 × 6), for which there are no weights yet; "
             "only Bayer sensors are supported."
         )
-    normalized = normalize(raw.mosaic, raw.cfa, raw.black_level, raw.white_level)
-    used = ratio if ratio is not None else estimate_ratio(normalized, raw.cfa, raw.white_balance)
-    amplified = amplify(normalized, raw.cfa, raw.white_balance, used)
-    height, width = amplified.shape
-    padding = Padding.to_rggb(height, width, raw.cfa, 2 * MULTIPLE)
-    return Amplified(pack(padding.pad(amplified), CFA.bayer("RGGB")), padding, used, ratio is None)
+    used = ratio
+    if used is None:
+        normalized = normalize(raw.mosaic, raw.cfa, raw.black_level, raw.white_level)
+        used = estimate_ratio(normalized, raw.cfa, raw.white_balance)
+    height, width = raw.mosaic.shape
+    return Amplified(raw, used, ratio is None, Padding.to_rggb(height, width, raw.cfa, 2 * MULTIPLE))
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A picture, developed from a RAW image."""
+
+    picture: NDArray[np.uint8] | NDArray[np.uint16]
+    """(H, W, 3) display-encoded sRGB, full range of its type, full visible size, sensor orientation."""
+    raw: RawImage
+    """What it was made from."""
+    ratio: float
+    """Exposure ratio it was amplified by."""
+    ratio_is_estimated: bool
+    """True if the ratio was estimated from the image, False if it was given."""
+    metadata: Mapping[str, str]
+    """As of `Enhanced`."""
+    seconds: Mapping[str, float]
+    """Wall-clock seconds by part: "prepare", "network", which develops beside."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +154,7 @@ class Enhancer:
         device: Device of the engine, such as "CPU".
         precision: Arithmetic of the network's layers; "auto" takes bfloat16 where the processor computes in it.
         threads: CPU threads; None uses all cores.
+        max_memory_bytes: Frames that would need more are refused; None does not look.
 
     Raises:
         WeightsError: The weights cannot be used, or were not trained for camera RGB.
@@ -126,7 +168,11 @@ class Enhancer:
         device: str = "CPU",
         precision: Precision = "auto",
         threads: int | None = None,
+        max_memory_bytes: int | None = None,
     ) -> None:
+        if max_memory_bytes is not None and max_memory_bytes <= 0:
+            raise SettingsError(f"The largest memory is above 0; got {max_memory_bytes / 1e9:g} GB.")
+        self._max_memory_bytes = max_memory_bytes
         self.weights = load_weights(find_weights(str(model)))
         if self.weights.config.target != "camera":
             raise WeightsError(
@@ -135,26 +181,108 @@ class Enhancer:
             )
         self.engine: Engine = OpenVinoEngine(self.weights, device=device, precision=precision, threads=threads)
 
-    def enhance(self, raw: RawImage, *, ratio: float | None = None) -> Enhanced:
+    def enhance(
+        self, raw: RawImage, *, ratio: float | None = None, progress: Callable[[float], None] | None = None
+    ) -> Enhanced:
         """Clean and demosaic a RAW image.
 
         Args:
             raw: The image; Bayer.
             ratio: By how much it was exposed too short, 1 to `MAX_RATIO`; None estimates it.
+            progress: Told, again and again, the share of the work that is done, in [0, 1].
 
         Raises:
             SettingsError: The ratio is out of its range.
+            DeviceError: The engine failed.
         """
-        start = time.perf_counter()
-        amplified = amplified_planes(raw, ratio)
+        clock = time.perf_counter()
+        amplified = self._amplified(raw, ratio, bytes_per_pixel=12)
         prepared = time.perf_counter()
-        linear = amplified.padding.crop(self.engine.run(amplified.planes))
-        done = time.perf_counter()
-        metadata = {
+        linear = np.empty((*raw.mosaic.shape, 3), dtype=np.float32)
+        for rows, piece in self._pieces(amplified, progress):
+            linear[rows] = piece
+        seconds = {"prepare": prepared - clock, "network": time.perf_counter() - prepared}
+        metadata = self._metadata(amplified)
+        return Enhanced(linear, raw, amplified.ratio, amplified.ratio_is_estimated, metadata, seconds)
+
+    def finish(
+        self,
+        raw: RawImage,
+        *,
+        ratio: float | None = None,
+        exposure_ev: float = 0.0,
+        dtype: type[np.uint8] | type[np.uint16] = np.uint8,
+        progress: Callable[[float], None] | None = None,
+    ) -> Finished:
+        """Clean, demosaic and develop a RAW image in pieces, of which nothing but the picture is kept.
+
+        The picture is that of ``enhance(raw).picture()``, rounded.
+
+        Args:
+            raw: The image; Bayer.
+            ratio: By how much it was exposed too short, 1 to `MAX_RATIO`; None estimates it.
+            exposure_ev: Brighter (above 0) or darker by this many stops.
+            dtype: Of the picture: 8 or 16 bits.
+            progress: Told, again and again, the share of the work that is done, in [0, 1].
+
+        Raises:
+            SettingsError: The ratio is out of its range.
+            DeviceError: The engine failed.
+            PictureError: The network's result is not a number.
+        """
+        clock = time.perf_counter()
+        amplified = self._amplified(raw, ratio, bytes_per_pixel=3 * np.dtype(dtype).itemsize)
+        prepared = time.perf_counter()
+        picture = np.empty((*raw.mosaic.shape, 3), dtype=dtype)
+        clip_level = amplified.ratio * min(raw.white_balance)
+
+        def finish_piece(rows: slice, piece: NDArray[np.float32]) -> None:
+            developed = develop(piece, raw.cam2rgb, exposure_ev=exposure_ev, clip_level=clip_level, out=piece)
+            quantize(developed, out=picture[rows], name=raw.name)
+
+        pending: Future[None] | None = None
+        with ThreadPoolExecutor(1) as pool:  # a piece is developed while the engine is at the next
+            for rows, piece in self._pieces(amplified, progress):
+                if pending is not None:
+                    pending.result()
+                pending = pool.submit(finish_piece, rows, piece.copy())
+        if pending is not None:
+            pending.result()
+        seconds = {"prepare": prepared - clock, "network": time.perf_counter() - prepared}
+        metadata = self._metadata(amplified)
+        return Finished(picture, raw, amplified.ratio, amplified.ratio_is_estimated, metadata, seconds)
+
+    def _amplified(self, raw: RawImage, ratio: float | None, *, bytes_per_pixel: int) -> Amplified:
+        """Return the image as the engine reads it, unless it and a picture of so many bytes are too large."""
+        height, width = raw.mosaic.shape
+        engine = self.engine.needed_bytes(height // 2, width // 2)
+        if self._max_memory_bytes is not None and engine is not None:
+            # the engine gives its memory back while the picture grows
+            needed = _PROCESS_BYTES + raw.mosaic.nbytes + max(engine, bytes_per_pixel * height * width)
+            if needed > self._max_memory_bytes:
+                raise DeviceError(
+                    f"{raw.name}: {height * width / 1e6:.0f} megapixels need about {needed / 1e9:.1f} GB, more than "
+                    f"the {self._max_memory_bytes / 1e9:g} GB that were allowed. Allow more, or use another computer."
+                )
+        return amplified_planes(raw, ratio)
+
+    def _pieces(
+        self, amplified: Amplified, progress: Callable[[float], None] | None
+    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Yield rows of the mosaic, from top to bottom, and linear camera RGB (rows, W, 3) of them."""
+        height, width = amplified.raw.mosaic.shape
+        top, left = amplified.padding.top, amplified.padding.left
+        reached = -top
+        for stripe in self.engine.stripes(amplified, progress):
+            rows = slice(max(reached, 0), min(reached + len(stripe), height))
+            if rows.start < rows.stop:
+                yield rows, stripe[rows.start - reached : rows.stop - reached, left : left + width]
+            reached += len(stripe)
+
+    def _metadata(self, amplified: Amplified) -> dict[str, str]:
+        return {
             "Software": f"alen {__version__}",
             "Model": f"{self.weights.name} {self.weights.digest}",
             "Engine": self.engine.description,
             "ExposureRatio": f"{amplified.ratio:.4g} ({'estimated' if amplified.ratio_is_estimated else 'given'})",
         }
-        seconds = {"prepare": prepared - start, "network": done - prepared}
-        return Enhanced(linear, raw, amplified.ratio, amplified.ratio_is_estimated, metadata, seconds)

@@ -23,7 +23,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Literal
 
 import imagecodecs
 import numpy as np
@@ -76,9 +76,18 @@ _REMEDIES: Final = {
 }
 
 
+Pixels = NDArray[np.float32] | NDArray[np.uint8] | NDArray[np.uint16]
+"""(H, W, 3) of a picture."""
+
+
+def bits(path: str | os.PathLike[str]) -> Literal[8, 16]:
+    """Return the bits per channel of the format that a suffix (see `SUFFIXES`) stands for."""
+    return 8 if Path(path).suffix.lower() in (".jpg", ".jpeg") else 16
+
+
 def write_picture(
     path: str | os.PathLike[str],
-    rgb: NDArray[np.float32],
+    rgb: Pixels,
     *,
     orientation: int = 1,
     exif: bytes | None = None,
@@ -92,7 +101,8 @@ def write_picture(
 
     Args:
         path: The file; an existing one is replaced.
-        rgb: (H, W, 3) float32, display-encoded sRGB in [0, 1], sensor orientation; values outside are clipped.
+        rgb: (H, W, 3) display-encoded sRGB, sensor orientation: float32 in [0, 1], values outside are clipped; or whole
+            numbers of the format's `bits`.
         orientation: EXIF orientation 1…8, applied to the pixels.
         exif: EXIF block of the RAW file, beginning with its TIFF header.
         quality: JPEG quality, 1…100; other formats lose nothing.
@@ -166,11 +176,33 @@ def srgb_profile() -> bytes:
     return bytes(profile)
 
 
+def quantize(rgb: NDArray[Any], *, out: NDArray[Any], name: str | os.PathLike[str]) -> None:
+    """Round a picture in [0, 1] to the full range of whole numbers; values outside are clipped.
+
+    Args:
+        rgb: (H, W, 3) float32.
+        out: (H, W, 3) uint8 or uint16, where it goes.
+        name: What the picture is called in an error.
+
+    Raises:
+        PictureError: A value is not a finite number.
+    """
+    scale = np.float32(np.iinfo(out.dtype).max)
+    rows = max(1, _STRIPE_PX // rgb.shape[1])
+    for top in range(0, rgb.shape[0], rows):
+        stripe = rgb[top : top + rows] * scale
+        np.rint(stripe, out=stripe)
+        if not np.isfinite(stripe.max()):  # max passes nan on
+            raise PictureError(_not_a_number(name))
+        np.clip(stripe, 0, scale, out=stripe)
+        out[top : top + rows] = stripe
+
+
 _Fields = tuple[dict[int, Field], dict[int, Field], dict[int, Field]]
 """IFD 0, Exif IFD and GPS IFD of an EXIF block."""
 
 
-def _write_jpeg(file: BinaryIO, path: Path, rgb: NDArray[np.float32], fields: _Fields, quality: int) -> None:
+def _write_jpeg(file: BinaryIO, path: Path, rgb: Pixels, fields: _Fields, quality: int) -> None:
     """Write 8 bit, 4:4:4 or 4:2:0."""
     if max(rgb.shape) > _MAX_JPEG_PX:
         raise PictureError(f"{path}: a JPEG has at most {_MAX_JPEG_PX} pixels a side; write a PNG or TIFF instead.")
@@ -178,7 +210,7 @@ def _write_jpeg(file: BinaryIO, path: Path, rgb: NDArray[np.float32], fields: _F
     while len(block) > _MAX_JPEG_EXIF:  # a photographer keeps more by losing one huge value than by losing all
         _drop_largest(fields)
         block = encode_exif(*fields)
-    picture = Image.fromarray(_quantize(path, rgb, np.uint8))
+    picture = Image.fromarray(_quantized(path, rgb, np.uint8))
     jpeg = io.BytesIO()  # Pillow hides the reason when it cannot write to a file
     picture.save(
         jpeg,
@@ -191,11 +223,11 @@ def _write_jpeg(file: BinaryIO, path: Path, rgb: NDArray[np.float32], fields: _F
     file.write(jpeg.getbuffer())
 
 
-def _write_png(file: BinaryIO, path: Path, rgb: NDArray[np.float32], fields: _Fields, quality: int) -> None:  # noqa: ARG001 - all encoders are called alike
+def _write_png(file: BinaryIO, path: Path, rgb: Pixels, fields: _Fields, quality: int) -> None:  # noqa: ARG001 - all encoders are called alike
     """Write 16 bit; profile and EXIF follow the header, which is the first 33 bytes (PNG 3rd edition, 5.6)."""
     png = memoryview(
         imagecodecs.png_encode(
-            _quantize(path, rgb, np.uint16),
+            _quantized(path, rgb, np.uint16),
             level=1,
             strategy=imagecodecs.PNG.STRATEGY.HUFFMAN_ONLY,
             filter=imagecodecs.PNG.FILTER.SUB,
@@ -211,9 +243,9 @@ def _png_chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
-def _write_tiff16(file: BinaryIO, path: Path, rgb: NDArray[np.float32], fields: _Fields, quality: int) -> None:  # noqa: ARG001 - all encoders are called alike
+def _write_tiff16(file: BinaryIO, path: Path, rgb: Pixels, fields: _Fields, quality: int) -> None:  # noqa: ARG001 - all encoders are called alike
     """Write 16 bit."""
-    pixels = _quantize(path, rgb, np.uint16).astype("<u2", copy=False)
+    pixels = _quantized(path, rgb, np.uint16).astype("<u2", copy=False)
     _write_tiff(file, path, pixels, fields, profile=srgb_profile())
 
 
@@ -250,7 +282,7 @@ def _write_tiff(file: BinaryIO, path: Path, pixels: NDArray[Any], fields: _Field
     file.write(pixels.data)
 
 
-_ENCODERS: Final[dict[str, Callable[[BinaryIO, Path, NDArray[np.float32], _Fields, int], None]]] = {
+_ENCODERS: Final[dict[str, Callable[[BinaryIO, Path, Pixels, _Fields, int], None]]] = {
     ".jpeg": _write_jpeg,
     ".jpg": _write_jpeg,
     ".png": _write_png,
@@ -259,18 +291,14 @@ _ENCODERS: Final[dict[str, Callable[[BinaryIO, Path, NDArray[np.float32], _Field
 }
 
 
-def _quantize(path: Path, rgb: NDArray[np.float32], dtype: type[np.unsignedinteger[Any]]) -> NDArray[Any]:
-    """Round [0, 1] to the full range of ``dtype``; contiguous (H, W, 3)."""
+def _quantized(path: Path, rgb: Pixels, dtype: type[np.uint8] | type[np.uint16]) -> NDArray[Any]:
+    """Return the picture as (H, W, 3) of a type, contiguous."""
+    if rgb.dtype != np.float32:
+        if rgb.dtype != dtype:
+            raise SettingsError(f"{path}: has {np.iinfo(dtype).bits} bits per channel; got an array of {rgb.dtype}.")
+        return np.ascontiguousarray(rgb)
     quantized = np.empty(rgb.shape, dtype=dtype)
-    scale = np.float32(np.iinfo(dtype).max)
-    rows = max(1, _STRIPE_PX // rgb.shape[1])
-    for top in range(0, rgb.shape[0], rows):
-        stripe = rgb[top : top + rows] * scale
-        np.rint(stripe, out=stripe)
-        if not np.isfinite(stripe.max()):  # max passes nan on
-            raise PictureError(_not_a_number(path))
-        np.clip(stripe, 0, scale, out=stripe)
-        quantized[top : top + rows] = stripe
+    quantize(rgb, out=quantized, name=path)
     return quantized
 
 
@@ -308,8 +336,8 @@ def _check(path: Path, rgb: NDArray[Any]) -> None:
         raise SettingsError(f"{path}: a picture has the shape (H, W, 3); got {rgb.shape}.")
 
 
-def _not_a_number(path: Path) -> str:
-    return f"{path}: the picture holds values that are not finite numbers; enhance it with float32 precision."
+def _not_a_number(name: str | os.PathLike[str]) -> str:
+    return f"{name}: the picture holds values that are not finite numbers; enhance it with float32 precision."
 
 
 @contextlib.contextmanager

@@ -44,6 +44,20 @@ class Padding:
         widths = ((self.top, self.bottom), (self.left, self.right))
         return np.pad(mosaic, widths, mode="reflect")
 
+    def pad_rows(self, mosaic: NDArray[Any], start: int, stop: int) -> NDArray[Any]:
+        """Return rows ``start`` to ``stop`` of ``pad(mosaic)``, without the others."""
+        height = len(mosaic)
+        first, last = start - self.top, stop - self.top
+        if first >= 0 and last <= height:
+            rows = mosaic[first:last]
+        else:
+            period = max(2 * (height - 1), 1)
+            index = np.arange(first, last) % period
+            rows = mosaic[np.where(index < height, index, period - index)]
+        if not (self.left or self.right):
+            return rows
+        return np.pad(rows, ((0, 0), (self.left, self.right)), mode="reflect")
+
     def crop(self, picture: NDArray[Any]) -> NDArray[Any]:
         """Return the view of a padded picture (H', W', …) that belongs to the mosaic: the inverse of `pad`."""
         height, width = picture.shape[:2]

@@ -53,11 +53,12 @@ def require_torch() -> None:
 
 
 class Progress:
-    """A bar with the time left, if there are several things to do and somebody watches."""
+    """A bar with the time left, if somebody watches and there are several things to do, or one that takes long."""
 
-    def __init__(self, total: int, what: str) -> None:
+    def __init__(self, total: int, what: str, *, is_long: bool = False) -> None:
         self._bar: Any = None
-        if total > 1 and sys.stderr.isatty():
+        self._done = 0
+        if (total > 1 or is_long) and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -77,5 +78,10 @@ class Progress:
 
     def advance(self) -> None:
         """Count one thing done."""
+        self._done += 1
+        self.share(0.0)
+
+    def share(self, share: float) -> None:
+        """Show which share of the thing at hand is done."""
         if self._bar is not None:
-            self._bar.advance(self._task)
+            self._bar.update(self._task, completed=self._done + share)

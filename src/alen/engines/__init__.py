@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
@@ -12,6 +14,39 @@ from numpy.typing import NDArray
 
 Precision = Literal["auto", "bfloat16", "float32"]
 """Arithmetic of the layers with weights; "auto" is bfloat16 where the device computes in it, else float32."""
+
+
+class Planes(Protocol):
+    """Packed planes R, Gr, Gb, B of a frame: linear, white-balanced, × ratio, signed.
+
+    An engine may read the same rows several times, in bands, so that they need not be kept as a whole.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(4, h, w): h and w multiples of `MULTIPLE`."""
+        ...
+
+    def rows(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return rows ``start`` to ``stop``, (4, stop − start, w) float32; 0 ≤ start ≤ stop ≤ h."""
+        ...
+
+
+@dataclass(frozen=True)
+class PlanesArray:
+    """`Planes` that are an array."""
+
+    array: NDArray[np.float32]
+    """(4, h, w)."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(4, h, w)."""
+        return self.array.shape
+
+    def rows(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return a view of rows ``start`` to ``stop``."""
+        return self.array[:, start:stop]
 
 
 class Engine(Protocol):
@@ -22,15 +57,22 @@ class Engine(Protocol):
         """Engine, device and precision in a few words, for logs and metadata."""
         ...
 
-    def run(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the linear picture of packed planes.
+    def needed_bytes(self, height: int, width: int) -> int | None:
+        """Return the memory that packed planes (4, h, w) need beside themselves and the picture; None if unknown."""
+        ...
 
-        Args:
-            planes: (4, h, w) float32, planes R, Gr, Gb, B; linear, white-balanced, × ratio, signed; h and w multiples
-                of `MULTIPLE`.
+    def run(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the linear picture of packed planes (4, h, w), as of `Planes`.
 
         Returns:
             (2h, 2w, 3) float32, linear (the network's display encoding is undone), not clipped.
+        """
+        ...
+
+    def stripes(self, planes: Planes, progress: Callable[[float], None] | None = None) -> Iterator[NDArray[np.float32]]:
+        """Yield the same picture in pieces (rows, 2w, 3) from top to bottom, each valid until the next is asked for.
+
+        ``progress`` is told the share of the work that is done, in [0, 1], as often as it is known.
         """
         ...
 

@@ -4,11 +4,19 @@ Two things in the network describe the whole frame: the channel gates, which are
 features, and the keys and values that every position sees. So each level is finished before the next begins, and its
 features are kept, in the engine's precision; what is between the layers of a level exists for a band alone. The result
 does not depend on the size of the bands: every row is computed from the same numbers whichever band it is in.
+
+Features take their memory as they are written, and give it back row by row as they are read for the last time. The
+first level's, half of all, are made twice instead of kept.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
+import mmap
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,16 +25,27 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from alen.config import AlenConfig
-from alen.engines import graph
+from alen.engines import Planes, graph
 
 _HALO: Final = 2
 """Rows that the two 3 × 3 convolutions of a block need above and below."""
 
-_BLOCK: Final = 4
-"""Bands are multiples of so many rows: halved they are averaged 2 × 2."""
+_BLOCKS: Final = (4, 4, 4, 2)
+"""By level, the rows of which bands begin at a multiple: halved they are averaged 2 × 2; of the deepest they are paired
+with what is repeated 2 × 2."""
 
-_CACHED: Final = 1 << 16
-"""Pixels of all planes that stay in a processor's cache."""
+_WORK: Final = {
+    "front": 4,
+    "encode1": 4,
+    "encode2": 4,
+    "encode3": 3,
+    "decode2": 5,
+    "decode1": 5,
+    "last": 15,
+}
+"""How long the stages take, in order, relative to each other: the last makes the picture, too."""
+
+_PAGE: Final = mmap.PAGESIZE
 
 Means = NDArray[np.float32]
 """(C,), of every channel of a frame's features."""
@@ -37,24 +56,54 @@ class _Kept:
 
     def __init__(self, height: int, width: int, channels: int, storage: ov.Type, *, halo: int) -> None:
         dtype = np.float32 if storage == ov.Type.f32 else np.uint16  # which bfloat16's bits go by: numpy has none
-        self._array = np.empty((height + 2 * halo, width, channels), dtype=dtype)
-        self._array[:halo] = 0
-        self._array[halo + height :] = 0
+        shape = (height + 2 * halo, width, channels)
+        self._memory = _memory(np.dtype(dtype).itemsize * math.prod(shape))
+        self._array = np.frombuffer(self._memory, dtype, math.prod(shape)).reshape(shape)  # fresh memory is zero
+        self.channels = channels
         self._storage = storage
         self._halo = halo
+        self._released = 0
 
     def rows(self, start: int, stop: int) -> ov.Tensor:
         """Return rows (1, stop − start, W, C) to be read or written where they are; they may reach into the halo."""
         part = self._array[None, self._halo + start : self._halo + stop]
         return ov.Tensor(part, ov.Shape(part.shape), self._storage)
 
+    def values(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return a copy of rows as numbers, (stop − start, W, C)."""
+        part = self._array[self._halo + start : self._halo + stop]
+        if part.dtype == np.float32:
+            return part.astype(np.float32)
+        bits = part.astype(np.uint32) << np.uint32(16)  # bfloat16 is the upper half of float32
+        return bits.view(np.float32)
+
+    def release(self, stop: int) -> None:
+        """Give the memory of the rows before ``stop`` back, which are not read again."""
+        if not hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+            return
+        end = (max(self._halo + stop, 0) * self._array.strides[0]) // _PAGE * _PAGE
+        if end > self._released:
+            self._memory.madvise(mmap.MADV_DONTNEED, self._released, end - self._released)
+            self._released = end
+
+
+def _memory(size: int) -> mmap.mmap:
+    """Return zeroed memory that takes room only where it is written, in large pages where there are such."""
+    if sys.platform == "win32":
+        return mmap.mmap(-1, size)
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # a kernel without them
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
+
 
 @dataclass(frozen=True)
 class _Encoded:
     """What a level of the encoder leaves."""
 
-    skip: _Kept
-    """For the decoder."""
+    skip: _Kept | None
+    """For the decoder; of the first level, which is made again, None."""
     skip_means: Means
     down: _Kept
     """Halved, for the next level."""
@@ -82,6 +131,7 @@ class BandedTrunk:
         compile_model: Compiles a graph in the engine's precision.
         storage: Type in which features are kept: ov.Type.bf16 or ov.Type.f32.
         band: Pixels of a level, about, that are computed at a time.
+        threads: How many graphs are compiled at a time.
     """
 
     def __init__(
@@ -94,37 +144,61 @@ class BandedTrunk:
         storage: ov.Type,
         *,
         band: int,
+        threads: int = 1,
     ) -> None:
         self._config = config
         self._arrays = arrays
         self._storage = storage
         self._sizes = [(height >> level, width >> level) for level in range(4)]
-        self._rows = [_band_rows(config, h, w, band) for h, w in self._sizes[:3]]
+        self._rows = [_band_rows(config, level, h, w, band) for level, (h, w) in enumerate(self._sizes)]
+        self._attend_rows: dict[int, int] = {}
+        self._progress: Callable[[float], None] | None = None
 
-        def compiled(stage: Callable[..., Any], *arguments: int) -> Any:
-            return compile_model(stage(config, arrays, *arguments, storage))
+        def model(stage: Callable[..., Any], *arguments: int) -> Any:
+            return stage(config, arrays, *arguments, storage)
 
         widths = [w for _, w in self._sizes]
-        self._front = compiled(graph.front, self._rows[0], width)
-        self._encode = {level: compiled(graph.encode, level, self._rows[level], widths[level]) for level in (1, 2)}
-        self._decode = {level: compiled(graph.decode, level, self._rows[level], widths[level]) for level in (2, 1, 0)}
-        self._attend = {}
+        models = {"front": model(graph.front, self._rows[0], width), "last": model(graph.last, self._rows[0], width)}
+        for level in (1, 2, 3):
+            models[f"encode{level}"] = model(graph.encode, level, self._rows[level], widths[level])
+        for level in (2, 1):
+            models[f"decode{level}"] = model(graph.decode, level, self._rows[level], widths[level])
         if config.spatial_attention:
-            self._attend = {level: compiled(graph.attend, level, *self._sizes[level + 1]) for level in (1, 2)}
-        self._deepest = compiled(graph.deepest, *self._sizes[3])
+            for level in (1, 2, 3):
+                pooled = [(n + 1) // 2 for n in self._sizes[level]]
+                rows = min(max(band // pooled[1], 1), pooled[0])
+                self._attend_rows[level] = rows
+                key_count = math.prod(len(_cells(config, n)[0]) for n in pooled)
+                models[f"attend{level}"] = model(graph.attend, level, rows, widths[level], key_count)
 
-    def heads(self, planes: NDArray[np.float32]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Yield rows of the frame, from top to bottom, and the head's channels (1, 12 and more, rows, w) of them.
+        with ThreadPoolExecutor(threads) as pool:
+            self._compiled = dict(zip(models, pool.map(compile_model, models.values()), strict=True))
+
+    @property
+    def band_rows(self) -> int:
+        """Packed rows of the bands of the picture."""
+        return self._rows[0]
+
+    def heads(
+        self, planes: Planes, stack_means: Means, progress: Callable[[float], None] | None = None
+    ) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
+        """Yield (new, rows, head) from top to bottom: the head's channels (1, 12 and more, `band_rows`, w) of rows.
+
+        The rows before ``new`` were among those before.
 
         Args:
-            planes: (4, h, w) float32, as `alen.engines.Engine.run` takes them.
+            planes: The frame.
+            stack_means: Means of the network's input stack over the frame, see `stack_sums`.
+            progress: Told the share of the work that is done.
 
         The channels are float32, and valid until the next are asked for.
         """
-        level0 = self._run_front(planes)
+        self._progress = progress
+        gate = self._gate("stem.gate", stack_means)
+        level0 = self._run_front(planes, gate)
         level1 = self._run_encode(1, level0)
-        skip0, means0 = level0.skip, level0.skip_means
-        del level0  # and with it what was halved: memory is what this is about
+        means0 = level0.skip_means
+        del level0  # what was halved: memory is what this is about
         level2 = self._run_encode(2, level1)
         skip1, means1 = level1.skip, level1.skip_means
         del level1
@@ -133,29 +207,26 @@ class BandedTrunk:
         del level2
         decoded = self._run_decode(1, decoded, skip1, means1)
         del skip1
-        yield from self._run_last(decoded, skip0, means0)
+        yield from self._run_last(decoded, planes, gate, means0)
 
-    def _run_front(self, planes: NDArray[np.float32]) -> _Encoded:
-        request = self._front.create_infer_request()
-        height, width = planes.shape[1:]
-        band = np.zeros((1, 4, self._rows[0] + 2 * _HALO, width), dtype=np.float32)
-        request.set_tensor("planes", ov.Tensor(band, shared_memory=True))
-        gate = self._gate("stem.gate", _stack_means(planes, self._config.brightness))
-        request.set_tensor("gate", ov.Tensor(gate.reshape(1, -1, 1, 1)))
-
-        def fill(start: int, stop: int) -> None:
-            top, bottom = max(start - _HALO, 0), min(stop + _HALO, height)
-            first = top - (start - _HALO)
-            band[0, :, :first] = 0
-            band[0, :, first : first + bottom - top] = planes[:, top:bottom]
-            band[0, :, first + bottom - top :] = 0
-
-        encoded = self._run_encoder(0, request, fill)
-        self._front.release_memory()
+    def _run_front(self, planes: Planes, gate: Means) -> _Encoded:
+        request = self._compiled["front"].create_infer_request()
+        request.set_tensor("gate_planes", ov.Tensor(gate.reshape(1, -1, 1, 1)))
+        window = _Window(planes, self._rows[0], _HALO)
+        request.set_tensor("planes", window.tensor)
+        encoded = self._run_encoder(0, request, window.fill)
+        self._compiled["front"].release_memory()
         return encoded
 
     def _run_encode(self, level: int, before: _Encoded) -> _Encoded:
-        request = self._encode[level].create_infer_request()
+        request = self._compiled[f"encode{level}"].create_infer_request()
+        source = self._source(level, request, before)
+        encoded = self._run_encoder(level, request, source.fill, source.release)
+        self._compiled[f"encode{level}"].release_memory()
+        return encoded
+
+    def _source(self, level: int, request: Any, before: _Encoded) -> _Source:
+        """Return what sets the inputs of a level of the encoder, and set its gates."""
         means = before.down_means
         seen: _Kept | None = None
         if before.pooled is not None:
@@ -165,105 +236,180 @@ class BandedTrunk:
         request.set_tensor("gate", ov.Tensor(gate.reshape(1, 1, 1, -1)))
         if seen is not None:
             request.set_tensor("gate_seen", ov.Tensor(gate_seen.reshape(1, 1, 1, -1)))
+        return _Source(request, before.down, seen)
 
-        def fill(start: int, stop: int) -> None:
-            request.set_tensor("x", before.down.rows(start - _HALO, stop + _HALO))
-            if seen is not None:
-                request.set_tensor("seen", seen.rows(start // 2 - 1, stop // 2 + 1))
+    def _run_encoder(
+        self,
+        level: int,
+        request: Any,
+        fill: Callable[[int, int], None],
+        release: Callable[[int], None] | None = None,
+    ) -> _Encoded:
+        """Run a stage of the encoder over all bands.
 
-        encoded = self._run_encoder(level, request, fill)
-        self._encode[level].release_memory()
-        return encoded
-
-    def _run_encoder(self, level: int, request: Any, fill: Callable[[int, int], None]) -> _Encoded:
-        """Run a stage of the encoder over all bands; ``fill`` sets its inputs for rows start to stop."""
+        ``fill`` sets its inputs for rows start to stop, ``release`` is told the first row that is still to be read.
+        """
         (height, width), (half_height, half_width) = self._sizes[level : level + 2]
         down_channels = self._config.widths[level]
-        skip = _Kept(height, width, down_channels, self._storage, halo=_HALO)
-        down = _Kept(half_height, half_width, down_channels, self._storage, halo=_HALO if level < 2 else 0)
+        skip: _Kept | None = None
+        if level > 0:
+            skip = _Kept(height, width, down_channels, self._storage, halo=_HALO)
+        down = _Kept(half_height, half_width, down_channels, self._storage, halo=_HALO)
         pooled: _Kept | None = None
-        if level < 2 and self._config.spatial_attention:
-            pooled = _Kept(half_height // 2, half_width // 2, down_channels, self._storage, halo=0)
+        if self._config.spatial_attention:
+            pooled = _Kept((half_height + 1) // 2, (half_width + 1) // 2, down_channels, self._storage, halo=0)
         skip_sums, down_sums = np.zeros(down_channels), np.zeros(down_channels)
-        for start, stop, new in _bands(height, self._rows[level]):
+        for start, stop, new in _bands(level, height, self._rows[level]):
             fill(start, stop)
             request.set_tensor("mask", _mask(start - 1, stop + 1, height))
-            request.set_tensor("skip", skip.rows(start, stop))
+            if skip is not None:
+                request.set_tensor("skip", skip.rows(start, stop))
             request.set_tensor("down", down.rows(start // 2, stop // 2))
             if pooled is not None:
-                request.set_tensor("pooled", pooled.rows(start // 4, stop // 4))
+                request.set_tensor("pooled", pooled.rows(start // 4, (stop + 3) // 4))
             request.infer()
             skip_sums += request.get_tensor("skip_means").data[0, :, new - start :].sum(axis=1, dtype=np.float64)
             down_sums += request.get_tensor("down_means").data[0, :, (new - start) // 2 :].sum(axis=1, dtype=np.float64)
+            if release is not None:
+                release(_next_row(level, height, self._rows[level], stop))
+            self._tell("front" if level == 0 else f"encode{level}", stop / height)
         skip_means, down_means = (skip_sums / height).astype(np.float32), (down_sums / half_height).astype(np.float32)
         return _Encoded(skip, skip_means, down, down_means, pooled)
 
     def _run_attend(self, level: int, pooled: _Kept) -> tuple[_Kept, Means]:
-        compiled = self._attend[level]
-        height, width = self._sizes[level + 1]
-        seen = _Kept(height, width, self._config.widths[level - 1], self._storage, halo=1)
+        """Return what averaged features see of the frame, and the means of what becomes of it."""
+        height, width = ((n + 1) // 2 for n in self._sizes[level])
+        compiled = self._compiled[f"attend{level}"]
         request = compiled.create_infer_request()
-        request.set_tensor("pooled", pooled.rows(0, height))
-        request.set_tensor("seen", seen.rows(0, height))
-        request.infer()
-        means = request.get_tensor("means").data[0].copy()
+        averages = self._cell_averages(pooled, height, width)
+        for output, name in (("keys", "key"), ("values", "value")):
+            weight, bias = (self._arrays[f"encode{level}.spatial.{name}.{kind}"] for kind in ("weight", "bias"))
+            request.set_tensor(output, ov.Tensor((averages @ weight[:, :, 0, 0].T + bias)[None, None]))
+        seen = _Kept(height, width, self._config.widths[level - 1], self._storage, halo=1)
+        means = np.empty((self._config.widths[level - 1], height), dtype=np.float32)
+        rows = self._attend_rows[level]
+        for top in range(0, height, rows):
+            start = min(top, height - rows)
+            request.set_tensor("pooled", pooled.rows(start, start + rows))
+            request.set_tensor("seen", seen.rows(start, start + rows))
+            request.infer()
+            means[:, start : start + rows] = request.get_tensor("seen_means").data[0]
+            pooled.release(min(start + rows, height - rows))
         compiled.release_memory()
-        return seen, means
+        often = np.full(height, 2.0)  # the last row of an odd frame is not repeated
+        often[-1] -= self._sizes[level][0] % 2
+        return seen, (means @ often / often.sum()).astype(np.float32)
 
-    def _run_deepest(self, level2: _Encoded) -> _Decoded:
-        height, width = self._sizes[3]
-        y = _Kept(height, width, self._config.widths[3], self._storage, halo=1)
-        request = self._deepest.create_infer_request()
-        request.set_tensor("x", level2.down.rows(0, height))
-        request.set_tensor("y", y.rows(0, height))
-        request.infer()
-        means = request.get_tensor("means").data[0].copy()
-        self._deepest.release_memory()
-        return _Decoded(y, means)
+    def _cell_averages(self, pooled: _Kept, height: int, width: int) -> NDArray[np.float32]:
+        """Return the averages (K, C) of the cells of a frame, of which keys and values are made.
 
-    def _run_decode(self, level: int, below: _Decoded, skip: _Kept, skip_means: Means) -> _Decoded:
-        request = self._decode[level].create_infer_request()
+        Averaged before the 1 × 1 convolutions rather than after them as in the paper: the same, and less work.
+        """
+        tops, bottoms = _cells(self._config, height)
+        lefts, rights = _cells(self._config, width)
+        averages = np.empty((len(tops), len(lefts), pooled.channels), dtype=np.float32)
+        sums = np.zeros((width + 1, pooled.channels))
+        for index, (top, bottom) in enumerate(zip(tops, bottoms, strict=True)):
+            np.cumsum(pooled.values(top, bottom).sum(axis=0), axis=0, dtype=np.float64, out=sums[1:])
+            counts = (bottom - top) * (rights - lefts)
+            averages[index] = (sums[rights] - sums[lefts]) / counts[:, None]
+        return averages.reshape(-1, pooled.channels)
+
+    def _run_deepest(self, before: _Encoded) -> _Decoded:
+        compiled = self._compiled["encode3"]
+        request = compiled.create_infer_request()
+        source = self._source(3, request, before)
+        height = self._sizes[3][0]
+
+        def fill(start: int, stop: int) -> None:
+            source.fill(start, stop)
+            if source.seen is not None:
+                inside = _inside(start - _HALO, stop + _HALO, height)
+                request.set_tensor("inside", ov.Tensor(inside.reshape(1, 1, -1, 1)))
+
+        return self._run_bands(3, compiled, request, fill, source.release)
+
+    def _run_decode(self, level: int, below: _Decoded, skip: _Kept | None, skip_means: Means) -> _Decoded:
+        assert skip is not None, "only the first level's features are made again"
+        compiled = self._compiled[f"decode{level}"]
+        request = compiled.create_infer_request()
+        height = self._sizes[level][0]
+        gate, gate_skip = self._decoder_gates(level, below.means, skip_means)
+        request.set_tensor("gate_skip", ov.Tensor(gate_skip.reshape(1, 1, 1, -1)))
+
+        def fill(start: int, stop: int) -> None:
+            request.set_tensor("x", below.y.rows(start // 2 - 1, stop // 2 + 1))
+            request.set_tensor("gate", _row_gate(gate, start, stop, height))
+            request.set_tensor("skip", skip.rows(start - _HALO, stop + _HALO))
+
+        def release(row: int) -> None:
+            below.y.release(row // 2 - 1)
+            skip.release(row - _HALO)
+
+        return self._run_bands(level, compiled, request, fill, release)
+
+    def _run_bands(
+        self,
+        level: int,
+        compiled: Any,
+        request: Any,
+        fill: Callable[[int, int], None],
+        release: Callable[[int], None],
+    ) -> _Decoded:
+        """Run a stage whose one result is features "y"; ``fill`` and ``release`` as of `_run_encoder`."""
         height, width = self._sizes[level]
         y = _Kept(height, width, self._config.widths[level], self._storage, halo=1)
         sums = np.zeros(self._config.widths[level])
-        gate = self._set_gates(level, request, below.means, skip_means)
-        for start, stop, new in _bands(height, self._rows[level]):
-            self._fill_decoder(request, below.y, skip, gate, start, stop, height)
+        for start, stop, new in _bands(level, height, self._rows[level]):
+            fill(start, stop)
+            request.set_tensor("mask", _mask(start - 1, stop + 1, height))
             request.set_tensor("y", y.rows(start, stop))
             request.infer()
             sums += request.get_tensor("y_means").data[0, :, new - start :].sum(axis=1, dtype=np.float64)
-        self._decode[level].release_memory()
+            release(_next_row(level, height, self._rows[level], stop))
+            self._tell("encode3" if level == 3 else f"decode{level}", stop / height)
+        compiled.release_memory()
         return _Decoded(y, (sums / height).astype(np.float32))
 
-    def _run_last(self, below: _Decoded, skip: _Kept, skip_means: Means) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        request = self._decode[0].create_infer_request()
-        height = self._sizes[0][0]
-        gate = self._set_gates(0, request, below.means, skip_means)
-        for start, stop, new in _bands(height, self._rows[0]):
-            self._fill_decoder(request, below.y, skip, gate, start, stop, height)
+    def _run_last(
+        self, below: _Decoded, planes: Planes, stem_gate: Means, skip_means: Means
+    ) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
+        compiled = self._compiled["last"]
+        request = compiled.create_infer_request()
+        height, rows = self._sizes[0][0], self._rows[0]
+        window = _Window(planes, rows, 2 * _HALO)
+        request.set_tensor("planes", window.tensor)
+        request.set_tensor("gate_planes", ov.Tensor(stem_gate.reshape(1, -1, 1, 1)))
+        gate, gate_skip = self._decoder_gates(0, below.means, skip_means)
+        for start, stop, new in _bands(0, height, rows):
+            window.fill(start, stop)
+            request.set_tensor("mask_planes", _mask(start - 1 - _HALO, stop + 1 + _HALO, height))
+            request.set_tensor("gate_skip", _row_gate(gate_skip, start, stop, height))
+            request.set_tensor("x", below.y.rows(start // 2 - 1, stop // 2 + 1))
+            request.set_tensor("gate", _row_gate(gate, start, stop, height))
+            request.set_tensor("mask", _mask(start - 1, stop + 1, height))
             request.infer()
-            yield slice(new, stop), request.get_tensor("head").data[:, :, new - start :]
-        self._decode[0].release_memory()
+            yield new, slice(start, stop), request.get_tensor("head").data
+            below.y.release(_next_row(0, height, rows, stop) // 2 - 1)
+            self._tell("last", stop / height)
+        compiled.release_memory()
 
-    def _fill_decoder(
-        self, request: Any, below: _Kept, skip: _Kept, gate: Means, start: int, stop: int, height: int
-    ) -> None:
-        request.set_tensor("x", below.rows(start // 2 - 1, stop // 2 + 1))
-        request.set_tensor("skip", skip.rows(start - _HALO, stop + _HALO))
-        inside = _inside(start - _HALO, stop + _HALO, height)
-        request.set_tensor("gate", ov.Tensor((gate[:, None] * inside)[None, :, :, None].copy()))
-        request.set_tensor("mask", _mask(start - 1, stop + 1, height))
+    def _tell(self, stage: str, share: float) -> None:
+        """Tell how much is done after a share of a stage."""
+        if self._progress is not None:
+            stages = list(_WORK)
+            before = sum(_WORK[name] for name in stages[: stages.index(stage)])
+            self._progress((before + share * _WORK[stage]) / sum(_WORK.values()))
 
-    def _set_gates(self, level: int, request: Any, below_means: Means, skip_means: Means) -> Means:
-        """Set the gates of what was skipped, and return those of what comes from below, doubled in size.
+    def _decoder_gates(self, level: int, below_means: Means, skip_means: Means) -> tuple[Means, Means]:
+        """Return the gates of what comes from below, doubled in size, and of what was skipped.
 
         The means of a transposed convolution are the mean over its taps of what it makes of its input's means.
         """
         weight, bias = (self._arrays[f"up{level}.{kind}"] for kind in ("weight", "bias"))
         means = below_means @ weight.mean(axis=(2, 3)) + bias
         gate, gate_skip = np.split(self._gate(f"decode{level}.gate", np.concatenate([means, skip_means])), [len(means)])
-        request.set_tensor("gate_skip", ov.Tensor(gate_skip.reshape(1, 1, 1, -1)))
-        return gate
+        return gate, gate_skip
 
     def _gate(self, name: str, means: Means) -> Means:
         """Return the gates of channels from their means, see `alen.models.attention.ChannelGate`."""
@@ -276,35 +422,109 @@ class BandedTrunk:
         return gates
 
 
-def _stack_means(planes: NDArray[np.float32], brightness: Sequence[float]) -> Means:
-    """Return the means of the network's input stack: of every plane at every brightness, clipped to [−1, 1]."""
-    _, height, width = planes.shape
+def kept_bytes(config: AlenConfig, height: int, width: int, storage: ov.Type) -> int:
+    """Return the memory of the features of packed planes (4, h, w) that are kept at the same time, at most.
+
+    That is at the deepest level: what the decoder needs of the two above it, what comes in and what is made.
+    """
+    _, one, two, three = config.widths
+    channels = one / 4 + two / 16 + two / 64 + three / 64
+    return round(height * width * channels * (4 if storage == ov.Type.f32 else 2))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The inputs of a level of the encoder."""
+
+    request: Any
+    x: _Kept
+    seen: _Kept | None
+
+    def fill(self, start: int, stop: int) -> None:
+        """Set them for rows ``start``, which is even, to ``stop``."""
+        self.request.set_tensor("x", self.x.rows(start - _HALO, stop + _HALO))
+        if self.seen is not None:
+            self.request.set_tensor("seen", self.seen.rows(start // 2 - 1, (stop + 1) // 2 + 1))
+
+    def release(self, row: int) -> None:
+        """Rows before ``row`` are not set again."""
+        self.x.release(row - _HALO)
+        if self.seen is not None:
+            self.seen.release(row // 2 - 1)
+
+
+class _Window:
+    """Rows of the planes with those around them, and zeros beyond the frame: an input that is filled anew."""
+
+    def __init__(self, planes: Planes, rows: int, halo: int) -> None:
+        self._planes = planes
+        self._halo = halo
+        _, self._height, width = planes.shape
+        self._array = np.zeros((1, 4, rows + 2 * halo, width), dtype=np.float32)
+        self.tensor = ov.Tensor(self._array, shared_memory=True)
+
+    def fill(self, start: int, stop: int) -> None:
+        """Hold rows ``start`` to ``stop`` and the halo."""
+        top, bottom = max(start - self._halo, 0), min(stop + self._halo, self._height)
+        first = top - (start - self._halo)
+        window = self._array[0]
+        window[:, :first] = 0
+        window[:, first : first + bottom - top] = self._planes.rows(top, bottom)
+        window[:, first + bottom - top :] = 0
+
+
+def stack_sums(planes: NDArray[np.float32], brightness: Sequence[float]) -> NDArray[np.float64]:
+    """Return the sums over rows of the network's input stack: of every plane at every brightness, clipped to [−1, 1].
+
+    Args:
+        planes: (4, rows, w) float32.
+        brightness: The factors.
+
+    Returns:
+        (factors × 4,), as channels are ordered in the stack.
+    """
     sums = np.zeros((len(brightness), len(planes)))
-    rows = max(_CACHED // width, 1)
-    for top in range(0, height, rows):
-        part = planes[:, top : top + rows]
-        scaled = np.empty_like(part)
-        for index, factor in enumerate(brightness):
-            np.multiply(part, np.float32(factor), out=scaled)
-            np.minimum(scaled, np.float32(1), out=scaled)
-            np.maximum(scaled, np.float32(-1), out=scaled)
-            sums[index] += scaled.sum(axis=(1, 2))
-    means: Means = (sums.ravel() / (height * width)).astype(np.float32)
-    return means
+    scaled = np.empty_like(planes)
+    for index, factor in enumerate(brightness):
+        np.multiply(planes, np.float32(factor), out=scaled)
+        np.minimum(scaled, np.float32(1), out=scaled)
+        np.maximum(scaled, np.float32(-1), out=scaled)
+        sums[index] = scaled.sum(axis=(1, 2))
+    return sums.ravel()
 
 
-def _band_rows(config: AlenConfig, height: int, width: int, band: int) -> int:
-    """Return the rows of a band."""
+def _cells(config: AlenConfig, size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return where the cells of a side begin and end that keys and values are averaged over.
+
+    Of the fixed grid, as torch's adaptive pooling has them, or 4 wide.
+    """
+    if config.key_grid is None:
+        begin = np.arange(0, size, 4)
+        return begin, np.minimum(begin + 4, size)
+    index = np.arange(config.key_grid)
+    return index * size // config.key_grid, -(-(index + 1) * size // config.key_grid)
+
+
+def _band_rows(config: AlenConfig, level: int, height: int, width: int, band: int) -> int:
+    """Return the rows of a level's bands: the last of them begins at a multiple of its blocks, too."""
     if config.downsample == "strided":  # its convolution reads a row above the band
         return height
-    return min(max(band // width // _BLOCK, 1) * _BLOCK, height)
+    block = _BLOCKS[level]
+    return min(max(band // width // block, 1) * block + height % block, height)
 
 
-def _bands(height: int, rows: int) -> Iterator[tuple[int, int, int]]:
-    """Yield (start, stop, new) of bands that are all as high: the last begins with rows before ``new`` again."""
-    for new in range(0, height, rows):
-        stop = min(new + rows, height)
-        yield stop - rows, stop, new
+def _bands(level: int, height: int, rows: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (start, stop, new) of bands that are all as high: they may begin with rows before ``new`` again."""
+    new = 0
+    while new < height:
+        start = _next_row(level, height, rows, new)
+        yield start, start + rows, new
+        new = start + rows
+
+
+def _next_row(level: int, height: int, rows: int, stop: int) -> int:
+    """Return the first row of the band that follows the one up to ``stop``."""
+    return min(stop - stop % _BLOCKS[level], height - rows)
 
 
 def _inside(start: int, stop: int, height: int) -> Means:
@@ -315,3 +535,9 @@ def _inside(start: int, stop: int, height: int) -> Means:
 
 def _mask(start: int, stop: int, height: int) -> ov.Tensor:
     return ov.Tensor(_inside(start, stop, height).reshape(1, 1, -1, 1))
+
+
+def _row_gate(gate: Means, start: int, stop: int, height: int) -> ov.Tensor:
+    """Return gates (1, C, rows + 4, 1) of a band, zero in rows beyond the frame."""
+    inside = _inside(start - _HALO, stop + _HALO, height)
+    return ov.Tensor((gate[:, None] * inside)[None, :, :, None].copy())

@@ -22,7 +22,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from alen.config import DEMOSAICKED, PYRAMID, PYRAMID_CEILING, AlenConfig
+from alen.config import DEMOSAICKED, PYRAMID, AlenConfig
 from alen.demosaic import directional_kernels, malvar_kernels
 
 _SLOPE = np.float32(0.2)
@@ -37,146 +37,120 @@ Arrays = Mapping[str, NDArray[np.float32]]
 def front(config: AlenConfig, arrays: Arrays, rows: int, width: int, storage: ov.Type) -> Any:
     """Return the stage from packed planes to the first features at half size.
 
-    Inputs: "planes" (1, 4, rows + 4, w) float32; "gate" (1, C, 1, 1), and "mask" as `_Builder.banded` has it.
-    Outputs: "skip" (1, rows, w, C), "down" (1, rows/2, w/2, C), "pooled" (1, rows/4, w/4, C), and the means of every
-    row of the first two, "skip_means" (1, C, rows) and "down_means".
+    Inputs: "planes" (1, 4, rows + 4, w) float32; "gate_planes" (1, C, 1, 1), and "mask" as `_Builder.banded` has it.
+    Outputs: "down" (1, rows/2, w/2, C), with spatial attention "pooled" (1, ⌈rows/4⌉, ⌈w/4⌉, C), and the means of every
+    row of "down" and of the features at full size, "down_means" (1, C, rows/2) and "skip_means" (1, C, rows). These
+    features themselves are half of all that would have to be kept: `last` makes them again.
     """
-    planes = ops.parameter([1, 4, rows + 4, width], np.float32, name="planes")
     build = _Builder(config, arrays, storage)
-    copies = [ops.clamp(ops.multiply(planes, _constant(factor)), -1.0, 1.0) for factor in config.brightness]
-    gate = ops.parameter([1, len(copies) * 4, 1, 1], np.float32, name="gate")
-    stack = ops.multiply(ops.concat(copies, 1), gate)
-    return build.encoder(stack, "stem", "down1", [planes, gate], rows)
+    planes, gate, stack = _stack(config, rows + 4, width)
+    return build.encoder(stack, "stem", "down1", [planes, gate], keep=False)
 
 
 def encode(config: AlenConfig, arrays: Arrays, level: int, rows: int, width: int, storage: ov.Type) -> Any:
-    """Return the stage of an encoder's level, 1 or 2, and of what halves its features.
+    """Return the stage of an encoder's level, 1 to 3.
 
-    Inputs: "x" (1, rows + 4, w, C) and its "gate" (1, 1, 1, C); with spatial attention "seen" (1, rows/2 + 2, w/2, C),
-    what the positions see of the frame, and "gate_seen"; "mask". Outputs as of `front`, but "pooled" for level 1 alone.
+    Inputs: "x" (1, rows + 4, w, C) and its "gate" (1, 1, 1, C); with spatial attention "seen"
+    (1, ⌈rows/2⌉ + 2, ⌈w/2⌉, C), what the positions see of the frame, and "gate_seen"; "mask". Outputs of levels 1 and
+    2: those of `front` and "skip" (1, rows, w, C). Of level 3, the deepest, "y" (1, rows, w, C) and "y_means"
+    (1, C, rows); with spatial attention it has an input "inside" (1, 1, rows + 4, 1), 0 in rows beyond the frame, which
+    may end within one of "seen".
     """
     build = _Builder(config, arrays, storage)
     channels = config.widths[level - 1]
     inputs, features = build.gated("x", "gate", rows + 4, width, channels)
     if config.spatial_attention:
-        seen, around = build.gated("seen", "gate_seen", rows // 2 + 2, width // 2, channels)
-        features = ops.concat([features, _twofold(around, rows + 4, width)], 1)
+        seen, around = build.gated("seen", "gate_seen", (rows + 1) // 2 + 2, (width + 1) // 2, channels)
+        around = _twofold(around, rows + 4, width)
+        if level == 3:
+            inside = ops.parameter([1, 1, rows + 4, 1], np.float32, name="inside")
+            around = ops.multiply(around, inside)
+            seen.append(inside)
+        features = ops.concat([features, around], 1)
         inputs += seen
-    return build.encoder(features, f"encode{level}.block", f"down{level + 1}", inputs, rows, pooled=level == 1)
+    block = f"encode{level}.block"
+    if level < 3:
+        return build.encoder(features, block, f"down{level + 1}", inputs)
+    mask = ops.parameter([1, 1, rows + 2, 1], np.float32, name="mask")
+    y = build.banded(features, block, mask)
+    return ov.Model([build.stored(y, "y"), _row_means(y, "y_means")], [*inputs, mask], "alen_encode3")
 
 
-def attend(config: AlenConfig, arrays: Arrays, level: int, height: int, width: int, storage: ov.Type) -> Any:
-    """Return the stage that lets every position of a level, 1 or 2, see the whole frame.
+def attend(
+    config: AlenConfig, arrays: Arrays, level: int, rows: int, width: int, key_count: int, storage: ov.Type
+) -> Any:
+    """Return the stage that lets positions of a level, 1 to 3, see the whole frame.
 
-    Input: "pooled" (1, h, w, C), the features averaged 2 × 2. Outputs: "seen" (1, h, w, C), still to be repeated 2 × 2,
-    and its "means" (1, C).
+    Inputs: "pooled" (1, rows, ⌈width/2⌉, C), "keys" and "values" (1, 1, K, D) float32. Outputs: "seen", as large as
+    "pooled", still to be repeated 2 × 2, and "seen_means" (1, C, rows), the means of every row of what it becomes.
     """
     build = _Builder(config, arrays, storage)
-    pooled, x = build.features("pooled", height, width, config.widths[level - 1])
-    y = build.nonlocal_features(x, f"encode{level}.spatial")
-    results = [build.stored(y, "seen"), ops.result(ops.reduce_mean(y, [2, 3], keep_dims=False), name="means")]
-    return ov.Model(results, [pooled], f"alen_attend{level}")
-
-
-def deepest(config: AlenConfig, arrays: Arrays, height: int, width: int, storage: ov.Type) -> Any:
-    """Return the stage of the deepest level, for the whole frame.
-
-    Input: "x" (1, h, w, C). Outputs: "y" (1, h, w, C') and its "means" (1, C').
-    """
-    build = _Builder(config, arrays, storage)
-    parameter, x = build.features("x", height, width, config.widths[2])
-    y = build.mixed(x, "encode3")
-    results = [build.stored(y, "y"), ops.result(ops.reduce_mean(y, [2, 3], keep_dims=False), name="means")]
-    return ov.Model(results, [parameter], "alen_deepest")
+    name = f"encode{level}.spatial"
+    columns = (width + 1) // 2
+    pooled, x = build.features("pooled", rows, columns, config.widths[level - 1])
+    query = build.conv(x, f"{name}.query")
+    channels = _shape(query)[1]
+    seen = [ops.parameter([1, 1, key_count, channels], np.float32, name=output) for output in ("keys", "values")]
+    attended = ops.scaled_dot_product_attention(
+        _positions(query), *seen, ops.constant(np.float32(0)), _constant(1.0)
+    )  # (1, 1, P, D)
+    positions = ops.reshape(attended, np.array([1, rows, columns, channels]), special_zero=False)
+    y = build.conv(ops.transpose(positions, _CHANNELS_FIRST), f"{name}.project")
+    results = [build.stored(y, "seen")]
+    if width % 2:  # the last one is not repeated
+        often = np.full(columns, 2 * columns / width, dtype=np.float32)
+        often[-1] /= 2
+        y = ops.multiply(y, ops.constant(often[None, None, None]))
+    results.append(_row_means(y, "seen_means"))
+    return ov.Model(results, [pooled, *seen], f"alen_attend{level}")
 
 
 def decode(config: AlenConfig, arrays: Arrays, level: int, rows: int, width: int, storage: ov.Type) -> Any:
-    """Return the stage of a decoder's level, 2, 1 or 0.
+    """Return the stage of a decoder's level, 2 or 1.
 
     Inputs: "x" (1, rows/2 + 2, w/2, C') from below and, of what it becomes, the "gate" (1, C, rows + 4, 1), zero in
     rows beyond the frame; "skip" (1, rows + 4, w, C) and "gate_skip" (1, 1, 1, C); "mask". Outputs: "y" (1, rows, w, C)
-    and the means of its rows, "y_means" (1, C, rows); of level 0 the "head" (1, 12 and more, rows, w) float32 alone.
+    and the means of its rows, "y_means" (1, C, rows).
     """
     build = _Builder(config, arrays, storage)
-    channels = config.widths[level]
-    below, x = build.features("x", rows // 2 + 2, width // 2, config.widths[level + 1])
-    gate = ops.parameter([1, channels, rows + 4, 1], np.float32, name="gate")
-    skip, around = build.gated("skip", "gate_skip", rows + 4, width, channels)
-    mask = ops.parameter([1, 1, rows + 2, 1], np.float32, name="mask")
-    doubled = ops.multiply(build.up(x, f"up{level}"), gate)
-    y = build.banded(ops.concat([doubled, around], 1), f"decode{level}", mask)
-    if level == 0:
-        results = [ops.result(build.conv(y, "head"), name="head")]
-    else:
-        results = [build.stored(y, "y"), _row_means(y, "y_means")]
-    return ov.Model(results, [below, gate, *skip, mask], f"alen_decode{level}")
+    inputs, skip = build.gated("skip", "gate_skip", rows + 4, width, config.widths[level])
+    y, inputs = build.decoder(level, rows, width, inputs, skip)
+    return ov.Model([build.stored(y, "y"), _row_means(y, "y_means")], inputs, f"alen_decode{level}")
 
 
-def averages(height: int, width: int) -> Any:
-    """Return the ov.Model from planes (1, 4, h, w) to the averages of the "mixture" base, without their rows between.
+def last(config: AlenConfig, arrays: Arrays, rows: int, width: int, storage: ov.Type) -> Any:
+    """Return the last stage of the decoder, which makes the first features again.
 
-    An output (1, 3, ⌈h/side⌉, w) for each of `PYRAMID`, see `alen.models.alen.pyramid`: continued along the rows, while
-    `between_rows` continues what is needed of it down the columns. As a whole the averages would be as large as the
-    picture.
+    Inputs: "planes" (1, 4, rows + 8, w) and "gate_planes" as of `front`, "mask_planes" (1, 1, rows + 6, 1); the others
+    as of `decode`, but "gate_skip" is (1, C, rows + 4, 1) like "gate". Output: "head" (1, 12 and more, rows, w).
     """
-    planes = ops.parameter([1, 4, height, width], np.float32, name="planes")
-    mix = np.array([[1, 0, 0, 0], [0, 0.5, 0.5, 0], [0, 0, 0, 1]], dtype=np.float32)[:, :, None, None]
-    rgb = ops.convolution(planes, ops.constant(mix), [1, 1], [0, 0], [0, 0], [1, 1])  # (1, 3, h, w)
-    levels, coarse, reached = [], rgb, 1
-    for side in PYRAMID:
-        coarse, reached = _average(coarse, side // reached), side
-        if side >= 4:
-            coarse = ops.minimum(coarse, _constant(PYRAMID_CEILING))
-        fine = ops.interpolate(
-            coarse,
-            np.array([side * _shape(coarse)[3]]),
-            "linear_onnx",
-            "sizes",
-            axes=np.array([3]),
-            coordinate_transformation_mode="half_pixel",
-        )
-        levels.append(ops.result(ops.slice(fine, [0], [width], [1], [3]), name=f"average{side}"))
-    return ov.Model(levels, [planes], "alen_averages")
+    build = _Builder(config, arrays, storage)
+    planes, gate, stack = _stack(config, rows + 8, width)
+    mask = ops.parameter([1, 1, rows + 6, 1], np.float32, name="mask_planes")
+    gate_skip = ops.parameter([1, config.widths[0], rows + 4, 1], np.float32, name="gate_skip")
+    skip = ops.multiply(build.banded(stack, "stem", mask), gate_skip)
+    y, inputs = build.decoder(0, rows, width, [planes, gate, mask, gate_skip], skip)
+    return ov.Model([ops.result(build.conv(y, "head"), name="head")], inputs, "alen_last")
 
 
-def between_rows(level: NDArray[np.float32], side: int, rows: slice, out: NDArray[np.float32]) -> None:
-    """Continue averages bilinearly down the columns.
+def composition(config: AlenConfig, rows: int, width: int) -> Any:
+    """Return the ov.Model that makes the picture of some rows; of fixed size, which halves its time.
 
-    Args:
-        level: (3, ⌈h/side⌉, w) from `averages`.
-        side: Rows of an average.
-        rows: The n rows of the frame that are wanted.
-        out: (3, n, w), where they go.
+    Inputs: "head" (1, 12 and more, rows, w); with a base "planes" (1, 4, rows + 2m, w + 2m), the same rows with
+    m = `margin` packed pixels more on each side; with the "mixture" base, for each of `PYRAMID`, "average{side}"
+    (1, 3, rows, ⌈w/side⌉), continued along the rows here. Output: "linear" (2·rows, 2w, 3).
     """
-    position = np.maximum((np.arange(rows.start, rows.stop) + 0.5) / side - 0.5, 0)
-    above = position.astype(np.intp)
-    below = np.minimum(above + 1, level.shape[1] - 1)
-    first = above[0]
-    weights = np.zeros((rows.stop - rows.start, below[-1] + 1 - first), dtype=np.float32)
-    row = np.arange(len(weights))
-    weights[row, above - first] = above + 1 - position
-    weights[row, below - first] += position - above
-    np.matmul(weights, level[:, first : below[-1] + 1], out=out)
-
-
-def composition(config: AlenConfig) -> Any:
-    """Return the ov.Model that makes the picture of some rows.
-
-    Inputs: "head" (1, 12 and more, h, w); with a base "planes" (1, 4, h + 2m, w + 2m), the same rows with m = `margin`
-    packed pixels more on each side; with the "mixture" base "averages" (1, 3·`PYRAMID` levels, h, w) of these rows.
-    Output: (2h, 2w, 3) linear.
-    """
-    head = ops.parameter([1, config.head_channels, -1, -1], np.float32, name="head")
-    planes = ops.parameter([1, 4, -1, -1], np.float32, name="planes")
+    head = ops.parameter([1, config.head_channels, rows, width], np.float32, name="head")
+    planes = ops.parameter([1, 4, rows + 2 * margin(config), width + 2 * margin(config)], np.float32, name="planes")
     if config.base == "none":
         encoded, parameters = ops.depth_to_space(head, "depth_first", 2), [head]
     elif config.base == "mixture":
-        levels = ops.parameter([1, 3 * len(PYRAMID), -1, -1], np.float32, name="averages")
+        levels = [ops.parameter([1, 3, rows, -(-width // side)], np.float32, name=f"average{side}") for side in PYRAMID]
         painted, weight = ops.variadic_split(head, 1, [12, config.head_channels - 12]).outputs()
         shares = ops.split(ops.softmax(weight, 1), 1, DEMOSAICKED + len(PYRAMID)).outputs()
         smooth = _sum(
-            ops.multiply(average, share)
-            for average, share in zip(ops.split(levels, 1, len(PYRAMID)).outputs(), shares[DEMOSAICKED:], strict=True)
+            ops.multiply(_along_rows(level, side, width), share)
+            for level, side, share in zip(levels, PYRAMID, shares[DEMOSAICKED:], strict=True)
         )  # (1, 3, h, w)
         fourfold = ops.constant(np.kron(np.eye(3), np.ones((4, 1))).astype(np.float32)[:, :, None, None])
         base = ops.convolution(smooth, fourfold, [1, 1], [0, 0], [0, 0], [1, 1])  # each color to its 4 pixels
@@ -189,7 +163,7 @@ def composition(config: AlenConfig) -> Any:
             detail = ops.convolution(around, ops.constant(kernel), [1, 1], [0, 0], [0, 0], [1, 1])
             base = ops.add(base, ops.multiply(detail, share))  # (1, 12, h, w)
         encoded = ops.depth_to_space(ops.add(painted, _encode(base)), "depth_first", 2)
-        parameters = [head, planes, levels]
+        parameters = [head, planes, *levels]
     else:
         painted, weight = ops.variadic_split(head, 1, [12, 4]).outputs()
         base = ops.convolution(planes, ops.constant(malvar_kernels()), [1, 1], [0, 0], [0, 0], [1, 1])
@@ -199,6 +173,19 @@ def composition(config: AlenConfig) -> Any:
         parameters = [head, planes]
     linear = _decode(ops.transpose(ops.squeeze(encoded, [0]), [1, 2, 0]))  # (2h, 2w, 3)
     return ov.Model([ops.result(linear, name="linear")], parameters, "alen_composition")
+
+
+def _along_rows(level: Node, side: int, width: int) -> Node:
+    """Continue averages bilinearly along the rows, (1, 3, rows, ⌈w/side⌉) → (1, 3, rows, w)."""
+    fine = ops.interpolate(
+        level,
+        np.array([side * -(-width // side)]),
+        "linear_onnx",
+        "sizes",
+        axes=np.array([3]),
+        coordinate_transformation_mode="half_pixel",
+    )
+    return ops.slice(fine, [0], [width], [1], [3])
 
 
 def margin(config: AlenConfig) -> int:
@@ -237,18 +224,29 @@ class _Builder:
         last = ops.transpose(x, _CHANNELS_LAST)
         return ops.result(last if self.storage == ov.Type.f32 else ops.convert(last, "bf16"), name=name)
 
-    def encoder(
-        self, x: Node, block: str, down: str, inputs: list[Node], rows: int, *, pooled: bool = True
-    ) -> ov.Model:
+    def encoder(self, x: Node, block: str, down: str, inputs: list[Node], *, keep: bool = True) -> ov.Model:
         """Return the stage of a block of gated features and of the layer that halves what it makes of them."""
-        mask = ops.parameter([1, 1, rows + 2, 1], np.float32, name="mask")
+        mask = ops.parameter([1, 1, _shape(x)[2] - 2, 1], np.float32, name="mask")
         skip = self.banded(x, block, mask)
         halved = self.down(skip, down)
-        results = [self.stored(skip, "skip"), self.stored(halved, "down")]
-        results += [_row_means(skip, "skip_means"), _row_means(halved, "down_means")]
-        if pooled:
+        results = [self.stored(halved, "down"), _row_means(skip, "skip_means"), _row_means(halved, "down_means")]
+        if keep:
+            results.append(self.stored(skip, "skip"))
+        if self.config.spatial_attention:
             results.append(self.stored(_average(halved, 2), "pooled"))
         return ov.Model(results, [*inputs, mask], f"alen_{block.partition('.')[0]}")
+
+    def decoder(self, level: int, rows: int, width: int, inputs: list[Node], skip: Node) -> tuple[Node, list[Node]]:
+        """Return a decoder's level (1, C, rows, w), from gated features (1, C, rows + 4, w) that were skipped to it.
+
+        And its inputs, those of the skipped features among them.
+        """
+        below, x = self.features("x", rows // 2 + 2, width // 2, self.config.widths[level + 1])
+        gate = ops.parameter([1, self.config.widths[level], rows + 4, 1], np.float32, name="gate")
+        mask = ops.parameter([1, 1, rows + 2, 1], np.float32, name="mask")
+        doubled = ops.multiply(self.up(x, f"up{level}"), gate)
+        y = self.banded(ops.concat([doubled, skip], 1), f"decode{level}", mask)
+        return y, [*inputs, below, gate, mask]
 
     def banded(self, x: Node, name: str, mask: Node) -> Node:
         """The convolutions of a CAB, (1, C, rows + 4, w) → (1, C', rows, w).
@@ -265,16 +263,6 @@ class _Builder:
         padding = [beside if rows is None else rows, beside]
         return self._convolve(x, weight, self.arrays[f"{name}.bias"], stride, padding)
 
-    def mixed(self, x: Node, name: str) -> Node:
-        """A MAB of the whole frame."""
-        if self.config.spatial_attention:
-            y = self.nonlocal_features(_average(x, 2), f"{name}.spatial")
-            x = ops.concat([x, _twofold(y, *_shape(x)[2:])], 1)
-        if self.config.channel_attention:
-            x = ops.multiply(x, self._gate(x, f"{name}.block.gate"))
-        x = ops.prelu(self.conv(x, f"{name}.block.conv1"), _constant(_SLOPE))
-        return ops.prelu(self.conv(x, f"{name}.block.conv2"), _constant(_SLOPE))
-
     def down(self, x: Node, name: str) -> Node:
         if self.config.downsample == "max":
             pooled = ops.max_pool(x, [2, 2], [1, 1], [0, 0], [0, 0], [2, 2], index_element_type="i64")
@@ -290,39 +278,19 @@ class _Builder:
         y = ops.convolution_backprop_data(x, weight, [2, 2], None, [0, 0], [0, 0], [1, 1])
         return ops.add(y, ops.constant(self.arrays[f"{name}.bias"].reshape(1, -1, 1, 1)))
 
-    def _gate(self, x: Node, name: str) -> Node:
-        means = ops.reduce_mean(x, [2, 3], keep_dims=False)  # (1, C)
-        hidden = ops.relu(self._linear(means, f"{name}.squeeze"))
-        gate = ops.sigmoid(self._linear(hidden, f"{name}.excite"))
-        gate = ops.multiply(gate, _constant(self.config.gate_scale))
-        return ops.unsqueeze(gate, [2, 3])  # (1, C, 1, 1)
-
-    def nonlocal_features(self, pooled: Node, name: str) -> Node:
-        """What the positions of averaged features see, (1, C, h, w) → (1, C, h, w)."""
-        query = self.conv(pooled, f"{name}.query")
-        key = self._reduce(self.conv(pooled, f"{name}.key"))
-        value = self._reduce(self.conv(pooled, f"{name}.value"))
-        attended = ops.scaled_dot_product_attention(
-            _positions(query), _positions(key), _positions(value), ops.constant(np.float32(0)), _constant(1.0)
-        )  # (1, 1, P, D)
-        _, channels, height, width = _shape(query)
-        rows = ops.reshape(attended, np.array([1, height, width, channels]), special_zero=False)
-        return self.conv(ops.transpose(rows, [0, 3, 1, 2]), f"{name}.project")
-
-    def _reduce(self, x: Node) -> Node:
-        if self.config.key_grid is None:
-            return _average(x, 4)
-        return ops.adaptive_avg_pool(x, np.array([self.config.key_grid, self.config.key_grid]))
-
-    def _linear(self, x: Node, name: str) -> Node:
-        weight, bias = self.arrays[f"{name}.weight"], self.arrays[f"{name}.bias"]
-        return ops.add(ops.matmul(x, ops.constant(weight), False, True), ops.constant(bias))
-
     def _convolve(
         self, x: Node, weight: NDArray[np.float32], bias: NDArray[np.float32], stride: int, pads: list[int]
     ) -> Node:
         y = ops.convolution(x, ops.constant(np.ascontiguousarray(weight)), [stride, stride], pads, pads, [1, 1])
         return ops.add(y, ops.constant(bias.reshape(1, -1, 1, 1)))
+
+
+def _stack(config: AlenConfig, rows: int, width: int) -> tuple[Node, Node, Node]:
+    """Return the inputs "planes" (1, 4, rows, w) and "gate_planes", and the gated copies at all brightnesses."""
+    planes = ops.parameter([1, 4, rows, width], np.float32, name="planes")
+    copies = [ops.clamp(ops.multiply(planes, _constant(factor)), -1.0, 1.0) for factor in config.brightness]
+    gate = ops.parameter([1, len(copies) * 4, 1, 1], np.float32, name="gate_planes")
+    return planes, gate, ops.multiply(ops.concat(copies, 1), gate)
 
 
 def _row_means(x: Node, name: str) -> Node:

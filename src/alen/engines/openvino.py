@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -14,18 +15,21 @@ from numpy.typing import NDArray
 
 from alen.config import PYRAMID, AlenConfig
 from alen.cores import usable_cores
-from alen.engines import Precision
-from alen.engines.bands import BandedTrunk
-from alen.engines.graph import averages, between_rows, composition, margin
+from alen.engines import Planes, PlanesArray, Precision
+from alen.engines.averages import ROWS, averages, between_rows
+from alen.engines.bands import BandedTrunk, kept_bytes, stack_sums
+from alen.engines.graph import composition, margin
 from alen.errors import DeviceError, WeightsError
 from alen.weights import Weights
 
 BAND: Final = 64_000
 """Packed pixels that are computed at a time: their features stay in a processor's third-level cache."""
+_GRAPHS_BYTES: Final = 300_000_000
+"""Memory of the graphs and of what a band of them takes, about."""
+_SURVEYED = 128_000
+"""Packed pixels, about, that are averaged at a time."""
 _STRIPE = 32_000
 """Packed pixels, about, whose picture is composed at a time: their values stay in a processor's second-level cache."""
-_LEAST_ROWS = 8
-"""Of a stripe: beside the rows it makes it reads a few more."""
 
 
 class OpenVinoEngine:
@@ -78,6 +82,7 @@ class OpenVinoEngine:
         self.precision: Literal["bfloat16", "float32"] = (
             "float32" if precision == "float32" or not has_bfloat16 else "bfloat16"
         )
+        self._storage = ov.Type.bf16 if self.precision == "bfloat16" else ov.Type.f32
         self._weights = weights
         self._config = weights.config
         self._device = device
@@ -85,100 +90,138 @@ class OpenVinoEngine:
         self._band = band
         self._compiled_for: tuple[int, int] | None = None
         self._trunk: BandedTrunk | None = None
-        self._averages: Any = None
-        self._composition = self._compile(composition(self._config), "float32")
+        self._composition: Any = None
+        self._stripe_rows = 0
 
     @property
     def description(self) -> str:
         """Engine, device and precision in a few words."""
         return f"OpenVINO {ov.__version__.split('-')[0]}, {self._device}, {self.precision}"
 
+    def needed_bytes(self, height: int, width: int) -> int:
+        """Return the memory that packed planes (4, h, w) need beside themselves and the picture, about."""
+        averages_bytes = sum(12 * height * width // side**2 for side in PYRAMID)
+        return _GRAPHS_BYTES + averages_bytes + kept_bytes(self._config, height, width, self._storage)
+
     def run(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the linear picture (2h, 2w, 3) of packed planes (4, h, w); see `alen.engines.Engine.run`."""
         _, height, width = planes.shape
         picture = np.empty((2 * height, 2 * width, 3), dtype=np.float32)
+        for _ in self._compose(PlanesArray(planes), lambda rows: picture[2 * rows.start : 2 * rows.stop]):
+            pass
+        return picture
+
+    def stripes(self, planes: Planes, progress: Callable[[float], None] | None = None) -> Iterator[NDArray[np.float32]]:
+        """Yield the linear picture in pieces from top to bottom; see `alen.engines.Engine.stripes`."""
+        buffer = np.empty((0, 2 * planes.shape[2], 3), dtype=np.float32)
+
+        def target(rows: slice) -> NDArray[np.float32]:
+            nonlocal buffer
+            count = 2 * (rows.stop - rows.start)
+            if len(buffer) < count:
+                buffer = np.empty((count, 2 * planes.shape[2], 3), dtype=np.float32)
+            return buffer[:count]
+
+        return self._compose(planes, target, progress)
+
+    def _compose(
+        self,
+        planes: Planes,
+        target: Callable[[slice], NDArray[np.float32]],
+        progress: Callable[[float], None] | None = None,
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yield pieces of the picture of packed rows, put where ``target`` says."""
         try:
-            trunk = self._made_ready(height, width)
-            compose = self._composer(planes)
-            for rows, head in trunk.heads(planes):
-                compose(rows, head, picture[2 * rows.start : 2 * rows.stop])
+            with ThreadPoolExecutor(1) as pool:  # half of compiling waits for one core
+                ready = pool.submit(self._made_ready, *planes.shape[1:])
+                stack_means, levels = self._survey(planes)
+            trunk = ready.result()
+            compose = self._composer(planes, levels)
+            for new, rows, head in trunk.heads(planes, stack_means, progress):
+                height = self._stripe_rows
+                tops = [top for top in range(rows.start, rows.stop, height) if top + height > new]
+                piece = target(slice(tops[0], rows.stop))
+                for top in tops:
+                    here, there = top - rows.start, 2 * (top - tops[0])
+                    compose(top, head[:, :, here : here + height], piece[there : there + 2 * height])
+                yield piece[2 * (new - tops[0]) :]
         except (RuntimeError, MemoryError) as error:  # OpenVINO raises the first when memory runs out, numpy the second
+            _, height, width = planes.shape
             raise DeviceError(
                 f"OpenVINO failed on {2 * height} × {2 * width} pixels on {self._device} ({error}). The memory may be "
                 "too small; close other programs."
             ) from error
-        return picture
 
     def _made_ready(self, height: int, width: int) -> BandedTrunk:
         """Compile for a frame size, if that is not done yet."""
         if self._trunk is None or self._compiled_for != (height, width):
-            self._trunk = self._averages = None  # frees the old ones before the new ones are made
-            if self._config.base == "mixture":
-                self._averages = self._compile(averages(height, width), "float32")
+            self._trunk = self._composition = None  # frees the old ones before the new ones are made
             self._trunk = BandedTrunk(
                 self._config,
                 self._weights.arrays,
                 height,
                 width,
                 lambda model: self._compile(model, self.precision),
-                ov.Type.bf16 if self.precision == "bfloat16" else ov.Type.f32,
+                self._storage,
                 band=self._band,
+                threads=self._threads or usable_cores(),
             )
+            self._stripe_rows = _divisor(self._trunk.band_rows, _STRIPE // width)
+            self._composition = self._compile(composition(self._config, self._stripe_rows, width), "float32")
             self._compiled_for = (height, width)
         return self._trunk
 
-    def _composer(
-        self, planes: NDArray[np.float32]
-    ) -> Callable[[slice, NDArray[np.float32], NDArray[np.float32]], None]:
-        """Return what makes rows of the picture from their channels of the head.
+    def _survey(self, planes: Planes) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+        """Return what has to be known of the whole frame: means of the input stack, and averages for the base."""
+        _, height, width = planes.shape
+        step = max(_SURVEYED // (width * ROWS), 1) * ROWS
+        sums = np.zeros(4 * len(self._config.brightness))
+        levels: list[NDArray[np.float32]] = []
+        if self._config.base == "mixture":
+            levels = [np.empty((3, -(-height // side), -(-width // side)), dtype=np.float32) for side in PYRAMID]
+        for top in range(0, height, step):
+            part = planes.rows(top, min(top + step, height))
+            sums += stack_sums(part, self._config.brightness)
+            if levels:
+                for level, side, piece in zip(levels, PYRAMID, averages(part), strict=True):
+                    level[:, top // side : top // side + piece.shape[1]] = piece
+        return (sums / (height * width)).astype(np.float32), levels
 
-        Called with the n rows, their head (1, C, n, w) and where the picture (2n, 2w, 3) goes. Made in stripes of whole
-        rows, in the same few buffers.
+    def _composer(
+        self, planes: Planes, levels: list[NDArray[np.float32]]
+    ) -> Callable[[int, NDArray[np.float32], NDArray[np.float32]], None]:
+        """Return what makes the picture of a stripe.
+
+        Called with its first packed row, its channels of the head (1, C, n, w) and where the picture (2n, 2w, 3) goes.
         """
         _, height, width = planes.shape
-        levels: list[NDArray[np.float32]] = []
-        if self._averages is not None:
-            averager = self._averages.create_infer_request()
-            averager.infer({"planes": planes[None]}, share_inputs=True, share_outputs=True)
-            levels = [averager.get_output_tensor(index).data[0] for index in range(len(PYRAMID))]
+        count, beyond = self._stripe_rows, margin(self._config)
         request = self._composition.create_infer_request()
-        inputs: dict[str, NDArray[np.float32]] = {}
-        beyond = margin(self._config)
-        step = max(_STRIPE // width, _LEAST_ROWS)
+        inputs = {"head": np.empty((1, self._config.head_channels, count, width), dtype=np.float32)}
+        if self._config.base != "none":
+            inputs["planes"] = np.empty((1, 4, count + 2 * beyond, width + 2 * beyond), dtype=np.float32)
+        for side, level in zip(PYRAMID, levels, strict=False):
+            inputs[f"average{side}"] = np.empty((1, 3, count, level.shape[2]), dtype=np.float32)
 
-        def compose_stripe(rows: slice, head: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-            nonlocal inputs
-            if not inputs or inputs["head"].shape[2] != rows.stop - rows.start:
-                inputs = self._stripe_buffers(rows.stop - rows.start, width)
+        def compose(start: int, head: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+            rows = slice(start, start + count)
             inputs["head"][:] = head
             if "planes" in inputs:
-                around = np.clip(np.arange(rows.start - beyond, rows.stop + beyond), 0, height - 1)  # edges repeated
                 stripe = inputs["planes"][0]  # (4, n + 2m, w + 2m)
-                np.take(planes, around, axis=1, out=stripe[:, :, beyond:-beyond])
+                top, bottom = max(rows.start - beyond, 0), min(rows.stop + beyond, height)
+                first = top - (rows.start - beyond)
+                last = first + bottom - top
+                stripe[:, first:last, beyond:-beyond] = planes.rows(top, bottom)
+                stripe[:, :first] = stripe[:, first : first + 1]  # edges repeated
+                stripe[:, last:] = stripe[:, last - 1 : last]
                 stripe[:, :, :beyond] = stripe[:, :, beyond, None]
                 stripe[:, :, -beyond:] = stripe[:, :, -beyond - 1, None]
-            for index, level in enumerate(levels):
-                between_rows(level, PYRAMID[index], rows, inputs["averages"][0, 3 * index : 3 * index + 3])
+            for side, level in zip(PYRAMID, levels, strict=False):
+                between_rows(level, side, rows, inputs[f"average{side}"][0])
             request.set_output_tensor(ov.Tensor(out, shared_memory=True))
             request.infer(inputs, share_inputs=True, share_outputs=True)
 
-        def compose(rows: slice, head: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-            for top in range(rows.start, rows.stop, step):
-                stripe = slice(top, min(top + step, rows.stop))
-                first, last = top - rows.start, stripe.stop - rows.start
-                compose_stripe(stripe, head[:, :, first:last], out[2 * first : 2 * last])
-
         return compose
-
-    def _stripe_buffers(self, rows: int, width: int) -> dict[str, NDArray[np.float32]]:
-        """Return arrays for the inputs of the composition of so many packed rows."""
-        buffers = {"head": np.empty((1, self._config.head_channels, rows, width), dtype=np.float32)}
-        if self._config.base != "none":
-            beyond = margin(self._config)
-            buffers["planes"] = np.empty((1, 4, rows + 2 * beyond, width + 2 * beyond), dtype=np.float32)
-        if self._config.base == "mixture":
-            buffers["averages"] = np.empty((1, 3 * len(PYRAMID), rows, width), dtype=np.float32)
-        return buffers
 
     def _compile(self, model: Any, precision: str) -> Any:
         settings: dict[Any, Any] = {
@@ -189,6 +232,11 @@ class OpenVinoEngine:
             settings[props.inference_num_threads] = self._threads or usable_cores()
             settings[hints.enable_cpu_pinning] = False  # a core that something else keeps busy would hold up all
         return self._core.compile_model(model, self._device, settings)
+
+
+def _divisor(count: int, limit: int) -> int:
+    """Return the largest divisor up to a limit, at least 1."""
+    return max(n for n in range(1, max(limit, 1) + 1) if count % n == 0)
 
 
 def available_devices() -> dict[str, tuple[str, bool]]:

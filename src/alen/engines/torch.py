@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from alen.color import eotf_srgb
 from alen.config import AlenConfig
-from alen.engines import Precision
+from alen.engines import Planes, Precision
 from alen.errors import DeviceError, WeightsError
 from alen.models.alen import Alen
 from alen.models.sid_unet import SidUnet
@@ -57,6 +58,10 @@ class TorchEngine:
         name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else self._device.type
         return f"torch {torch.__version__}, {name}, {self.precision}"
 
+    def needed_bytes(self, height: int, width: int) -> int | None:  # noqa: ARG002 - as the protocol has it
+        """Return None: torch does not tell."""
+        return None
+
     def run(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the linear picture of packed planes; see `alen.engines.Engine.run`.
 
@@ -77,6 +82,13 @@ class TorchEngine:
                 f"The memory of {self._device} is too small for {planes.shape[1]} × {planes.shape[2]} packed pixels."
             ) from error
         return eotf_srgb(np.ascontiguousarray(encoded.numpy()))
+
+    def stripes(self, planes: Planes, progress: Callable[[float], None] | None = None) -> Iterator[NDArray[np.float32]]:
+        """Yield the whole picture; see `alen.engines.Engine.stripes`."""
+        picture = self.run(planes.rows(0, planes.shape[1]))
+        if progress is not None:
+            progress(1.0)
+        yield picture
 
 
 def _device(name: str) -> torch.device:

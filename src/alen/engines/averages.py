@@ -1,0 +1,76 @@
+"""Averages of packed planes over squares, the smooth part of the "mixture" base: see `alen.models.alen.pyramid`.
+
+They are kept one value per square, which is a sixteenth of the planes and less, and continued to every pixel where the
+picture is composed: down the columns here, along the rows in `alen.engines.graph.composition`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alen.config import PYRAMID, PYRAMID_CEILING
+
+ROWS: Final = max(PYRAMID)
+"""Packed rows that are averaged alone: pieces of a frame begin at multiples of it."""
+
+_CLIPPED: Final = 4
+"""Side from which averages are clipped."""
+
+
+def averages(planes: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Average a piece of a frame over squares.
+
+    Args:
+        planes: (4, n, w) float32, rows of packed planes from a multiple of `ROWS` on, up to another or to the frame's
+            last row; n and w even.
+
+    Returns:
+        For each side of `PYRAMID` (3, ⌈n/side⌉, ⌈w/side⌉): R, the mean of Gr and Gb, and B. A square that reaches over
+        the edge averages what it has.
+    """
+    red, green_red, green_blue, blue = planes
+    coarse = np.stack([red, 0.5 * (green_red + green_blue), blue])
+    levels, reached = [], 1
+    for side in PYRAMID:
+        coarse, reached = _average(coarse, side // reached), side
+        if side >= _CLIPPED:
+            np.minimum(coarse, np.float32(PYRAMID_CEILING), out=coarse)
+        levels.append(coarse)
+    return levels
+
+
+def _average(x: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Return (3, ⌈h/side⌉, ⌈w/side⌉) averages over squares."""
+    _, height, width = x.shape
+    rows, columns = np.arange(0, height, side), np.arange(0, width, side)
+    if height % side == 0 and width % side == 0:
+        lines = sum(x[:, k::side] for k in range(side))
+        sums = sum(np.asarray(lines)[:, :, k::side] for k in range(side))
+    else:
+        sums = np.add.reduceat(np.add.reduceat(x, rows, axis=1), columns, axis=2)
+    counts = np.minimum(side, height - rows)[:, None] * np.minimum(side, width - columns)
+    means: NDArray[np.float32] = np.asarray(sums) / counts.astype(np.float32)
+    return means
+
+
+def between_rows(level: NDArray[np.float32], side: int, rows: slice, out: NDArray[np.float32]) -> None:
+    """Continue averages bilinearly down the columns.
+
+    Args:
+        level: (3, ⌈h/side⌉, m) of the whole frame, pieces of `averages` one below the other.
+        side: Rows of an average.
+        rows: The n rows of the frame that are wanted.
+        out: (3, n, m), where they go.
+    """
+    position = np.maximum((np.arange(rows.start, rows.stop) + 0.5) / side - 0.5, 0)
+    above = position.astype(np.intp)
+    below = np.minimum(above + 1, level.shape[1] - 1)
+    first = above[0]
+    weights = np.zeros((rows.stop - rows.start, below[-1] + 1 - first), dtype=np.float32)
+    row = np.arange(len(weights))
+    weights[row, above - first] = above + 1 - position
+    weights[row, below - first] += position - above
+    np.matmul(weights, level[:, first : below[-1] + 1], out=out)
