@@ -58,7 +58,7 @@ class Engine(Protocol):
         ...
 
     def needed_bytes(self, height: int, width: int) -> int | None:
-        """Return the memory that packed planes (4, h, w) need beside themselves and the picture; None if unknown."""
+        """Return the bytes that packed planes (4, h, w) need beside themselves and the picture; None if unknown."""
         ...
 
     def run(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:

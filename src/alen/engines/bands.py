@@ -423,7 +423,7 @@ class BandedTrunk:
 
 
 def kept_bytes(config: AlenConfig, height: int, width: int, storage: ov.Type) -> int:
-    """Return the memory of the features of packed planes (4, h, w) that are kept at the same time, at most.
+    """Return the bytes of the features of packed planes (4, h, w) that are kept at the same time, at most.
 
     That is at the deepest level: what the decoder needs of the two above it, what comes in and what is made.
     """
