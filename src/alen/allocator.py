@@ -1,4 +1,4 @@
-"""The C library's memory: whether what is freed goes back to the kernel at once."""
+"""The C library's memory: when what is freed goes back to the kernel."""
 
 from __future__ import annotations
 
@@ -22,3 +22,9 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
         libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def return_freed_memory() -> None:
+    """Give what is freed back to the kernel now, whatever `keep_freed_memory` said, with glibc."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)

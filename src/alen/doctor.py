@@ -107,18 +107,18 @@ def _measure(model: str, device: str, precision: Precision, sizes_mp: tuple[floa
     from alen.raw import read_raw
 
     enhancer = Enhancer(model, device=device, precision=precision)
-    enhancer.enhance(read_raw(_made_up_dng(0.1)), ratio=100)  # whatever is done once in a process
+    enhancer.enhance(read_raw(made_up_dng(0.1)), ratio=100)  # whatever is done once in a process
     measurements = []
     for megapixels in sizes_mp:
-        raw = read_raw(_made_up_dng(megapixels))
+        raw = read_raw(made_up_dng(megapixels))
         start = time.perf_counter()
         finished = enhancer.finish(raw, ratio=100)
-        measurements.append(Measurement(megapixels, time.perf_counter() - start, _peak_bytes()))
+        measurements.append(Measurement(megapixels, time.perf_counter() - start, peak_bytes_of_process()))
         del raw, finished
     return measurements
 
 
-def _made_up_dng(megapixels: float) -> bytes:
+def made_up_dng(megapixels: float) -> bytes:
     """Return a dark, noisy DNG with sides of 3 : 2."""
     from alen.dng import write_cfa_dng
 
@@ -138,7 +138,7 @@ def _made_up_dng(megapixels: float) -> bytes:
     return file.getvalue()
 
 
-def _peak_bytes() -> int | None:
+def peak_bytes_of_process() -> int | None:
     """Return the largest memory of this process so far."""
     status = Path("/proc/self/status")
     if status.is_file():  # not getrusage: there it starts with the memory of the process that started this one

@@ -34,7 +34,7 @@ _BLOCKS: Final = (4, 4, 4, 2)
 """By level, the rows of which bands begin at a multiple: halved they are averaged 2 × 2; of the deepest they are paired
 with what is repeated 2 × 2."""
 
-_WORK: Final = {
+WORK: Final = {
     "front": 4,
     "encode1": 4,
     "encode2": 4,
@@ -397,9 +397,9 @@ class BandedTrunk:
     def _tell(self, stage: str, share: float) -> None:
         """Tell how much is done after a share of a stage."""
         if self._progress is not None:
-            stages = list(_WORK)
-            before = sum(_WORK[name] for name in stages[: stages.index(stage)])
-            self._progress((before + share * _WORK[stage]) / sum(_WORK.values()))
+            stages = list(WORK)
+            before = sum(WORK[name] for name in stages[: stages.index(stage)])
+            self._progress((before + share * WORK[stage]) / sum(WORK.values()))
 
     def _decoder_gates(self, level: int, below_means: Means, skip_means: Means) -> tuple[Means, Means]:
         """Return the gates of what comes from below, doubled in size, and of what was skipped.

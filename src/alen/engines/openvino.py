@@ -13,6 +13,7 @@ import openvino.properties as props
 import openvino.properties.hint as hints
 from numpy.typing import NDArray
 
+from alen.allocator import return_freed_memory
 from alen.config import PYRAMID, AlenConfig
 from alen.cores import usable_cores
 from alen.engines import Planes, PlanesArray, Precision
@@ -30,6 +31,9 @@ _SURVEYED = 128_000
 """Packed pixels, about, that are averaged at a time."""
 _STRIPE = 32_000
 """Packed pixels, about, whose picture is composed at a time: their values stay in a processor's second-level cache."""
+_LATE: Final = 16
+"""Averages over smaller squares are made when the picture is, not before: they would take a byte per pixel of the frame
+while the features take most."""
 
 
 class OpenVinoEngine:
@@ -100,7 +104,7 @@ class OpenVinoEngine:
 
     def needed_bytes(self, height: int, width: int) -> int:
         """Return the memory that packed planes (4, h, w) need beside themselves and the picture, about."""
-        averages_bytes = sum(12 * height * width // side**2 for side in PYRAMID)
+        averages_bytes = sum(12 * height * width // side**2 for side in PYRAMID if side >= _LATE)
         return _GRAPHS_BYTES + averages_bytes + kept_bytes(self._config, height, width, self._storage)
 
     def run(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -169,10 +173,14 @@ class OpenVinoEngine:
             self._stripe_rows = _divisor(self._trunk.band_rows, _STRIPE // width)
             self._composition = self._compile(composition(self._config, self._stripe_rows, width), "float32")
             self._compiled_for = (height, width)
+            return_freed_memory()  # compiling takes a lot for a moment
         return self._trunk
 
     def _survey(self, planes: Planes) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
-        """Return what has to be known of the whole frame: means of the input stack, and averages for the base."""
+        """Return what has to be known of the whole frame: means of the input stack, and averages for the base.
+
+        The averages of sides below `_LATE` take no memory yet: `_composer` fills them in.
+        """
         _, height, width = planes.shape
         step = max(_SURVEYED // (width * ROWS), 1) * ROWS
         sums = np.zeros(4 * len(self._config.brightness))
@@ -183,8 +191,7 @@ class OpenVinoEngine:
             part = planes.rows(top, min(top + step, height))
             sums += stack_sums(part, self._config.brightness)
             if levels:
-                for level, side, piece in zip(levels, PYRAMID, averages(part), strict=True):
-                    level[:, top // side : top // side + piece.shape[1]] = piece
+                _put(levels, top, averages(part), late=False)
         return (sums / (height * width)).astype(np.float32), levels
 
     def _composer(
@@ -202,6 +209,15 @@ class OpenVinoEngine:
             inputs["planes"] = np.empty((1, 4, count + 2 * beyond, width + 2 * beyond), dtype=np.float32)
         for side, level in zip(PYRAMID, levels, strict=False):
             inputs[f"average{side}"] = np.empty((1, 3, count, level.shape[2]), dtype=np.float32)
+        filled = 0 if levels else height
+
+        def fill(stop: int) -> None:
+            """Have the averages of sides below `_LATE` up to a row."""
+            nonlocal filled
+            while filled < min(stop, height):
+                end = min(filled + ROWS, height)
+                _put(levels, filled, averages(planes.rows(filled, end)), late=True)
+                filled = end
 
         def compose(start: int, head: NDArray[np.float32], out: NDArray[np.float32]) -> None:
             rows = slice(start, start + count)
@@ -216,6 +232,7 @@ class OpenVinoEngine:
                 stripe[:, last:] = stripe[:, last - 1 : last]
                 stripe[:, :, :beyond] = stripe[:, :, beyond, None]
                 stripe[:, :, -beyond:] = stripe[:, :, -beyond - 1, None]
+            fill(rows.stop + _LATE)  # bilinear: one average more is looked at
             for side, level in zip(PYRAMID, levels, strict=False):
                 between_rows(level, side, rows, inputs[f"average{side}"][0])
             request.set_output_tensor(ov.Tensor(out, shared_memory=True))
@@ -232,6 +249,14 @@ class OpenVinoEngine:
             settings[props.inference_num_threads] = self._threads or usable_cores()
             settings[hints.enable_cpu_pinning] = False  # a core that something else keeps busy would hold up all
         return self._core.compile_model(model, self._device, settings)
+
+
+def _put(levels: list[NDArray[np.float32]], top: int, pieces: list[NDArray[np.float32]], *, late: bool) -> None:
+    """Put the averages of a piece of the frame, which begins at row ``top``, where they belong: those of `_LATE`, or
+    the others."""
+    for level, side, piece in zip(levels, PYRAMID, pieces, strict=True):
+        if (side < _LATE) == late:
+            level[:, top // side : top // side + piece.shape[1]] = piece
 
 
 def _divisor(count: int, limit: int) -> int:
