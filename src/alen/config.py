@@ -63,7 +63,11 @@ class AlenConfig(_Layout):
     target: Literal["camera", "srgb"] = "srgb"
     """What the output means: display-encoded camera RGB, to be developed, or the finished sRGB picture."""
     widths: tuple[int, int, int, int] = (32, 64, 128, 256)
-    """Channels at full packed size and at 1/2, 1/4 and 1/8 of it; multiples of 4."""
+    """Channels at the size of the input stack and at 1/2, 1/4 and 1/8 of it; multiples of 4."""
+    unshuffle: Literal[1, 2] = 1
+    """Side of the squares of packed pixels that one position of the network describes. 2 is an inverted shuffle at the
+    entrance, whose 1 × 1 convolution is the first block's: four times the planes at half the size, a quarter of the
+    operations. The head then makes four packed pixels at a time."""
     brightness: tuple[float, ...] = (0.5, 0.8, 1.0, 1.2)
     """Factors of the copies of the packed planes that make the input stack; each copy is clipped to [−1, 1]."""
     downsample: Literal["isl", "max", "strided"] = "isl"
@@ -95,6 +99,8 @@ class AlenConfig(_Layout):
             raise SettingsError(f"key_grid is at least 1; got {self.key_grid}.")
         if self.gate_scale <= 0:
             raise SettingsError(f"gate_scale is above 0; got {self.gate_scale}.")
+        if self.cfa != "bayer" and self.unshuffle != 1:
+            raise SettingsError(f"Only Bayer planes are unshuffled further; {self.cfa} needs unshuffle 1.")
         if self.cfa != "bayer" and self.base != "none":
             raise SettingsError(
                 f"A base is demosaicked from Bayer planes; {self.cfa} needs base none, got {self.base}."
@@ -106,8 +112,18 @@ class AlenConfig(_Layout):
         return cls(target="camera", brightness=(0.25, 1.0, 4.0, 16.0), gate_scale=2.0, key_grid=16, base="mixture")
 
     @property
+    def input_channels(self) -> int:
+        """Channels of the input stack: the planes at every brightness, times the pixels of a position."""
+        return self.plane_count * len(self.brightness) * self.unshuffle**2
+
+    @property
+    def multiple(self) -> int:
+        """What both packed sides are padded to a multiple of: three halvings of the input stack."""
+        return 8 * self.unshuffle
+
+    @property
     def head_channels(self) -> int:
-        """Channels of the head: those of the picture, and those for the weights of the base."""
+        """Channels a packed pixel gets of the head: those of the picture, and those for the weights of the base."""
         shares = {"none": 0, "demosaic": 4, "mixture": DEMOSAICKED + len(PYRAMID)}
         return self.picture_channels + shares[self.base]
 

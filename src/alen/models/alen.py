@@ -25,9 +25,6 @@ from alen.models.layers import (
 
 __all__ = ["Alen", "AlenConfig"]
 
-_MULTIPLE = 8
-"""Three halvings: both packed sides are padded to a multiple of this."""
-
 
 class Alen(nn.Module):
     """Packed planes in, display-encoded RGB at full resolution out.
@@ -41,9 +38,7 @@ class Alen(nn.Module):
         self.config = config = config if config is not None else AlenConfig()
         w0, w1, w2, w3 = config.widths
         gated, scale = config.channel_attention, config.gate_scale
-        self.stem = ChannelAttentionBlock(
-            config.plane_count * len(config.brightness), w0, gated=gated, gate_scale=scale
-        )
+        self.stem = ChannelAttentionBlock(config.input_channels, w0, gated=gated, gate_scale=scale)
         self.down1 = downsample(config.downsample, w0)
         self.encode1 = self._mixed(w0, w1)
         self.down2 = downsample(config.downsample, w1)
@@ -56,7 +51,7 @@ class Alen(nn.Module):
         self.decode1 = ChannelAttentionBlock(2 * w1, w1, gated=gated, gate_scale=scale)
         self.up0 = nn.ConvTranspose2d(w1, w0, 2, stride=2)
         self.decode0 = ChannelAttentionBlock(2 * w0, w0, gated=gated, gate_scale=scale)
-        self.head = nn.Conv2d(w0, config.head_channels, 1)
+        self.head = nn.Conv2d(w0, config.head_channels * config.unshuffle**2, 1)
         self.register_buffer("brightness", torch.tensor(config.brightness), persistent=False)
         self.register_buffer("malvar", torch.from_numpy(malvar_kernels()), persistent=False)
         for name, vertical in (("along_rows", False), ("along_columns", True)):
@@ -104,7 +99,7 @@ class Alen(nn.Module):
 
         Args:
             planes: (N, P, h, w) float32, the P planes of `alen.cfa.pack` or `alen.cfa.pack_xtrans` with the levels of
-                `AlenConfig.input_levels`. Any h and w: sides that are no multiples of 8 are continued by their last row
+                `AlenConfig.input_levels`. Any h and w: sides that are no multiples of `AlenConfig.multiple` are continued by their last row
                 and column, and the picture is cropped.
 
         Returns:
@@ -112,14 +107,19 @@ class Alen(nn.Module):
             `alen.color.eotf_inverse_srgb`), not clipped.
         """
         h, w = planes.shape[2:]
-        if h % _MULTIPLE or w % _MULTIPLE:
-            padded = F.pad(planes, (0, -w % _MULTIPLE, 0, -h % _MULTIPLE), mode="replicate")
+        multiple = self.config.multiple
+        if h % multiple or w % multiple:
+            padded = F.pad(planes, (0, -w % multiple, 0, -h % multiple), mode="replicate")
             return self.forward(padded)[:, :, : self.config.shuffle * h, : self.config.shuffle * w]
         return self.compose(self.features(self.expose(planes)), planes)
 
     def expose(self, planes: Tensor) -> Tensor:
-        """Return the input stack: the planes at each brightness, clipped to [−1, 1], (N, B·P, h, w)."""
-        stack = planes[:, None] * self.brightness[:, None, None, None]  # (N, B, P, h, w)
+        """Return the input stack: the planes at each brightness, clipped to [−1, 1], (N, B·P·u², h/u, w/u).
+
+        u is `AlenConfig.unshuffle`.
+        """
+        planes = F.pixel_unshuffle(planes, self.config.unshuffle)  # (N, P·u², h/u, w/u)
+        stack = planes[:, None] * self.brightness[:, None, None, None]  # (N, B, P·u², h/u, w/u)
         return stack.clamp(-1, 1).flatten(1, 2)
 
     def features(self, x: Tensor) -> Tensor:
@@ -131,8 +131,7 @@ class Alen(nn.Module):
         x = self.decode2(torch.cat([self.up2(x), skip2], dim=1))
         x = self.decode1(torch.cat([self.up1(x), skip1], dim=1))
         x = self.decode0(torch.cat([self.up0(x), skip0], dim=1))
-        result: Tensor = self.head(x)
-        return result
+        return F.pixel_shuffle(self.head(x), self.config.unshuffle)
 
     def compose(self, head: Tensor, planes: Tensor) -> Tensor:
         """Return the picture (N, 3, s·h, s·w) from the head's channels; float32 even where the network is not."""
