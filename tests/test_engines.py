@@ -28,12 +28,15 @@ from alen.weights import TrainingFacts, Weights, find_weights, load_weights, shi
 _CONFIGS = {
     "shipped": AlenConfig.shipped(),
     "paper": AlenConfig(),
+    "unshuffled": dataclasses.replace(AlenConfig.shipped(), widths=(8, 16, 32, 64), unshuffle=2),
+    "unshuffled, paper": AlenConfig(widths=(8, 16, 32, 64), unshuffle=2),
     "demosaicked base": dataclasses.replace(AlenConfig.shipped(), widths=(8, 16, 32, 64), base="demosaic"),
     "max": AlenConfig(widths=(8, 16, 32, 64), downsample="max"),
     "strided": AlenConfig(widths=(8, 16, 32, 64), downsample="strided"),
     "no attention": AlenConfig(widths=(8, 16, 32, 64), channel_attention=False, spatial_attention=False),
 }
-_SIZES = [(8, 8), (40, 56), (72, 104)]  # keys that fill, overlap and repeat in the cells they are averaged over
+_SIZES = [(8, 8), (40, 56), (72, 104)]
+"""Of the input stack; keys that fill, overlap and repeat in the cells they are averaged over."""
 
 needs_bfloat16 = pytest.mark.skipif(
     "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
@@ -85,8 +88,9 @@ def _difference_db(engine: OpenVinoEngine, network: Alen, planes: NDArray[np.flo
 def test_float32_agrees_with_torch(config: AlenConfig) -> None:
     network = _network(config)
     engine = OpenVinoEngine(_weights(network), precision="float32", threads=1)
-    for size in _SIZES:
-        assert _difference_db(engine, network, _planes(*size)) >= 100, size
+    for height, width in _SIZES:
+        planes = _planes(config.unshuffle * height, config.unshuffle * width)
+        assert _difference_db(engine, network, planes) >= 100, (height, width)
 
 
 @needs_bfloat16
@@ -94,8 +98,9 @@ def test_float32_agrees_with_torch(config: AlenConfig) -> None:
 def test_bfloat16_agrees_with_torch(config: AlenConfig) -> None:
     network = _network(config)
     engine = OpenVinoEngine(_weights(network), precision="bfloat16", threads=1)
-    for size in _SIZES:
-        assert _difference_db(engine, network, _planes(*size)) >= 50, size
+    for height, width in _SIZES:
+        planes = _planes(config.unshuffle * height, config.unshuffle * width)
+        assert _difference_db(engine, network, planes) >= 50, (height, width)
 
 
 @needs_bfloat16
@@ -143,8 +148,8 @@ def test_the_size_of_the_bands_does_not_matter(config: AlenConfig, precision: An
     """Whole frames, bands of four rows, and bands of which the last overlaps the one before."""
     config = dataclasses.replace(config, widths=(4, 4, 8, 8))
     weights = _weights(_network(config))
-    for size in [(88, 24), (56, 72)]:
-        planes = _planes(*size)
+    for height, width in [(88, 24), (56, 72)]:
+        planes = _planes(config.unshuffle * height, config.unshuffle * width)
         whole, *banded = (
             OpenVinoEngine(weights, precision=precision, threads=1, band=band).run(planes) for band in (10**9, 1, 700)
         )

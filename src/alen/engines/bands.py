@@ -126,8 +126,8 @@ class BandedTrunk:
     Args:
         config: The network.
         arrays: Its weights by name.
-        height: Rows of the packed planes; a multiple of 8.
-        width: Columns of the packed planes; a multiple of 8.
+        height: Rows of the packed planes, unshuffled as the network wants them; a multiple of 8.
+        width: Columns of them; a multiple of 8.
         compile_model: Compiles a graph in the engine's precision.
         storage: Type in which features are kept: ov.Type.bf16 or ov.Type.f32.
         band: Pixels of a level, about, that are computed at a time.
@@ -176,7 +176,7 @@ class BandedTrunk:
 
     @property
     def band_rows(self) -> int:
-        """Packed rows of the bands of the picture."""
+        """Rows of the bands in which the head is made."""
         return self._rows[0]
 
     def heads(
@@ -184,10 +184,11 @@ class BandedTrunk:
     ) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
         """Yield (new, rows, head) from top to bottom: the head's channels (1, 12 and more, `band_rows`, w) of rows.
 
-        The rows before ``new`` were among those before.
+        The rows before ``new`` were among those before. The head's rows and columns are packed pixels: of a network
+        that unshuffles by 2, twice as many as the rows and columns of its planes.
 
         Args:
-            planes: The frame.
+            planes: The frame, unshuffled as the network wants it.
             stack_means: Means of the network's input stack over the frame, see `stack_sums`.
             progress: Told the share of the work that is done.
 
@@ -389,9 +390,9 @@ class BandedTrunk:
             request.set_tensor("gate", _row_gate(gate, start, stop, height))
             request.set_tensor("mask", _mask(start - 1, stop + 1, height))
             request.infer()
+            self._tell("last", stop / height)
             yield new, slice(start, stop), request.get_tensor("head").data
             below.y.release(_next_row(0, height, rows, stop) // 2 - 1)
-            self._tell("last", stop / height)
         compiled.release_memory()
 
     def _tell(self, stage: str, share: float) -> None:
@@ -423,7 +424,7 @@ class BandedTrunk:
 
 
 def kept_bytes(config: AlenConfig, height: int, width: int, storage: ov.Type) -> int:
-    """Return the bytes of the features of packed planes (4, h, w) that are kept at the same time, at most.
+    """Return the bytes of the features of planes (P, h, w), unshuffled, that are kept at the same time, at most.
 
     That is at the deepest level: what the decoder needs of the two above it, what comes in and what is made.
     """
@@ -459,8 +460,8 @@ class _Window:
     def __init__(self, planes: Planes, rows: int, halo: int) -> None:
         self._planes = planes
         self._halo = halo
-        _, self._height, width = planes.shape
-        self._array = np.zeros((1, 4, rows + 2 * halo, width), dtype=np.float32)
+        count, self._height, width = planes.shape
+        self._array = np.zeros((1, count, rows + 2 * halo, width), dtype=np.float32)
         self.tensor = ov.Tensor(self._array, shared_memory=True)
 
     def fill(self, start: int, stop: int) -> None:
@@ -477,11 +478,11 @@ def stack_sums(planes: NDArray[np.float32], brightness: Sequence[float]) -> NDAr
     """Return the sums over rows of the network's input stack: of every plane at every brightness, clipped to [−1, 1].
 
     Args:
-        planes: (4, rows, w) float32.
+        planes: (P, rows, w) float32.
         brightness: The factors.
 
     Returns:
-        (factors × 4,), as channels are ordered in the stack.
+        (factors × P,), as channels are ordered in the stack.
     """
     sums = np.zeros((len(brightness), len(planes)))
     scaled = np.empty_like(planes)

@@ -37,10 +37,11 @@ Arrays = Mapping[str, NDArray[np.float32]]
 def front(config: AlenConfig, arrays: Arrays, rows: int, width: int, storage: ov.Type) -> Any:
     """Return the stage from packed planes to the first features at half size.
 
-    Inputs: "planes" (1, 4, rows + 4, w) float32; "gate_planes" (1, C, 1, 1), and "mask" as `_Builder.banded` has it.
-    Outputs: "down" (1, rows/2, w/2, C), with spatial attention "pooled" (1, ⌈rows/4⌉, ⌈w/4⌉, C), and the means of every
-    row of "down" and of the features at full size, "down_means" (1, C, rows/2) and "skip_means" (1, C, rows). These
-    features themselves are half of all that would have to be kept: `last` makes them again.
+    Inputs: "planes" (1, 4u², rows + 4, w) float32, unshuffled by u; "gate_planes" (1, C, 1, 1), and
+    "mask" as `_Builder.banded` has it. Outputs: "down" (1, rows/2, w/2, C), with spatial attention "pooled"
+    (1, ⌈rows/4⌉, ⌈w/4⌉, C), and the means of every row of "down" and of the features at full size, "down_means"
+    (1, C, rows/2) and "skip_means" (1, C, rows). These features themselves are half of all that would have to be kept:
+    `last` makes them again.
     """
     build = _Builder(config, arrays, storage)
     planes, gate, stack = _stack(config, rows + 4, width)
@@ -121,8 +122,9 @@ def decode(config: AlenConfig, arrays: Arrays, level: int, rows: int, width: int
 def last(config: AlenConfig, arrays: Arrays, rows: int, width: int, storage: ov.Type) -> Any:
     """Return the last stage of the decoder, which makes the first features again.
 
-    Inputs: "planes" (1, 4, rows + 8, w) and "gate_planes" as of `front`, "mask_planes" (1, 1, rows + 6, 1); the others
-    as of `decode`, but "gate_skip" is (1, C, rows + 4, 1) like "gate". Output: "head" (1, 12 and more, rows, w).
+    Inputs: "planes" (1, 4u², rows + 8, w) and "gate_planes" as of `front`, "mask_planes" (1, 1, rows + 6, 1); the
+    others as of `decode`, but "gate_skip" is (1, C, rows + 4, 1) like "gate". Output: "head"
+    (1, 12 and more, u·rows, u·w), one packed pixel each.
     """
     build = _Builder(config, arrays, storage)
     planes, gate, stack = _stack(config, rows + 8, width)
@@ -130,7 +132,10 @@ def last(config: AlenConfig, arrays: Arrays, rows: int, width: int, storage: ov.
     gate_skip = ops.parameter([1, config.widths[0], rows + 4, 1], np.float32, name="gate_skip")
     skip = ops.multiply(build.banded(stack, "stem", mask), gate_skip)
     y, inputs = build.decoder(0, rows, width, [planes, gate, mask, gate_skip], skip)
-    return ov.Model([ops.result(build.conv(y, "head"), name="head")], inputs, "alen_last")
+    head = build.conv(y, "head")
+    if config.unshuffle > 1:
+        head = ops.depth_to_space(head, "depth_first", config.unshuffle)
+    return ov.Model([ops.result(head, name="head")], inputs, "alen_last")
 
 
 def composition(config: AlenConfig, rows: int, width: int) -> Any:
@@ -286,10 +291,10 @@ class _Builder:
 
 
 def _stack(config: AlenConfig, rows: int, width: int) -> tuple[Node, Node, Node]:
-    """Return the inputs "planes" (1, 4, rows, w) and "gate_planes", and the gated copies at all brightnesses."""
-    planes = ops.parameter([1, 4, rows, width], np.float32, name="planes")
+    """Return the inputs "planes" (1, 4u², rows, w) and "gate_planes", and the gated copies at all brightnesses."""
+    planes = ops.parameter([1, config.plane_count * config.unshuffle**2, rows, width], np.float32, name="planes")
     copies = [ops.clamp(ops.multiply(planes, _constant(factor)), -1.0, 1.0) for factor in config.brightness]
-    gate = ops.parameter([1, len(copies) * 4, 1, 1], np.float32, name="gate_planes")
+    gate = ops.parameter([1, config.input_channels, 1, 1], np.float32, name="gate_planes")
     return planes, gate, ops.multiply(ops.concat(copies, 1), gate)
 
 

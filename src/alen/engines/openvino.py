@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from alen.allocator import return_freed_memory
 from alen.config import PYRAMID, AlenConfig
 from alen.cores import usable_cores
-from alen.engines import Planes, PlanesArray, Precision
+from alen.engines import Planes, PlanesArray, Precision, UnshuffledPlanes
 from alen.engines.averages import ROWS, averages, between_rows
 from alen.engines.bands import BandedTrunk, kept_bytes, stack_sums
 from alen.engines.graph import composition, margin
@@ -105,7 +105,8 @@ class OpenVinoEngine:
     def needed_bytes(self, height: int, width: int) -> int:
         """Return the memory that packed planes (4, h, w) need beside themselves and the picture, about."""
         averages_bytes = sum(12 * height * width // side**2 for side in PYRAMID if side >= _LATE)
-        return _GRAPHS_BYTES + averages_bytes + kept_bytes(self._config, height, width, self._storage)
+        u = self._config.unshuffle
+        return _GRAPHS_BYTES + averages_bytes + kept_bytes(self._config, height // u, width // u, self._storage)
 
     def run(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the linear picture (2h, 2w, 3) of packed planes (4, h, w); see `alen.engines.Engine.run`."""
@@ -141,7 +142,9 @@ class OpenVinoEngine:
                 stack_means, levels = self._survey(planes)
             trunk = ready.result()
             compose = self._composer(planes, levels)
-            for new, rows, head in trunk.heads(planes, stack_means, progress):
+            u = self._config.unshuffle
+            for first, band, head in trunk.heads(UnshuffledPlanes(planes, u), stack_means, progress):
+                new, rows = u * first, slice(u * band.start, u * band.stop)
                 height = self._stripe_rows
                 tops = [top for top in range(rows.start, rows.stop, height) if top + height > new]
                 piece = target(slice(tops[0], rows.stop))
@@ -159,18 +162,19 @@ class OpenVinoEngine:
     def _made_ready(self, height: int, width: int) -> BandedTrunk:
         """Compile for a frame size, if that is not done yet."""
         if self._trunk is None or self._compiled_for != (height, width):
+            u = self._config.unshuffle
             self._trunk = self._composition = None  # frees the old ones before the new ones are made
             self._trunk = BandedTrunk(
                 self._config,
                 self._weights.arrays,
-                height,
-                width,
+                height // u,
+                width // u,
                 lambda model: self._compile(model, self.precision),
                 self._storage,
                 band=self._band,
                 threads=self._threads or usable_cores(),
             )
-            self._stripe_rows = _divisor(self._trunk.band_rows, _STRIPE // width)
+            self._stripe_rows = _divisor(u * self._trunk.band_rows, _STRIPE // width)
             self._composition = self._compile(composition(self._config, self._stripe_rows, width), "float32")
             self._compiled_for = (height, width)
             return_freed_memory()  # compiling takes a lot for a moment
@@ -183,16 +187,18 @@ class OpenVinoEngine:
         """
         _, height, width = planes.shape
         step = max(_SURVEYED // (width * ROWS), 1) * ROWS
-        sums = np.zeros(4 * len(self._config.brightness))
+        sums = np.zeros(self._config.input_channels)
         levels: list[NDArray[np.float32]] = []
         if self._config.base == "mixture":
             levels = [np.empty((3, -(-height // side), -(-width // side)), dtype=np.float32) for side in PYRAMID]
         for top in range(0, height, step):
             part = planes.rows(top, min(top + step, height))
-            sums += stack_sums(part, self._config.brightness)
+            unshuffled = UnshuffledPlanes(PlanesArray(part), self._config.unshuffle)
+            sums += stack_sums(unshuffled.rows(0, unshuffled.shape[1]), self._config.brightness)
             if levels:
                 _put(levels, top, averages(part), late=False)
-        return (sums / (height * width)).astype(np.float32), levels
+        positions = height * width / self._config.unshuffle**2
+        return (sums / positions).astype(np.float32), levels
 
     def _composer(
         self, planes: Planes, levels: list[NDArray[np.float32]]
@@ -252,8 +258,7 @@ class OpenVinoEngine:
 
 
 def _put(levels: list[NDArray[np.float32]], top: int, pieces: list[NDArray[np.float32]], *, late: bool) -> None:
-    """Put the averages of a piece of the frame, which begins at row ``top``, where they belong: those of `_LATE`, or
-    the others."""
+    """Put averages of a piece of the frame, beginning at row ``top``, where they belong: those `_LATE`, or others."""
     for level, side, piece in zip(levels, PYRAMID, pieces, strict=True):
         if (side < _LATE) == late:
             level[:, top // side : top // side + piece.shape[1]] = piece

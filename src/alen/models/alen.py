@@ -29,8 +29,8 @@ __all__ = ["Alen", "AlenConfig"]
 class Alen(nn.Module):
     """Packed planes in, display-encoded RGB at full resolution out.
 
-    Encoder: CAB at full packed size, then three times downsample → MAB. Decoder: three times transposed convolution →
-    concatenation with the skip connection → CAB. A 1 × 1 head and a pixel shuffle make the picture.
+    Encoder: CAB at the size of the input stack, then three times downsample → MAB. Decoder: three times transposed
+    convolution → concatenation with the skip connection → CAB. A 1 × 1 head and a pixel shuffle make the picture.
     """
 
     def __init__(self, config: AlenConfig | None = None) -> None:
@@ -99,8 +99,8 @@ class Alen(nn.Module):
 
         Args:
             planes: (N, P, h, w) float32, the P planes of `alen.cfa.pack` or `alen.cfa.pack_xtrans` with the levels of
-                `AlenConfig.input_levels`. Any h and w: sides that are no multiples of `AlenConfig.multiple` are continued by their last row
-                and column, and the picture is cropped.
+                `AlenConfig.input_levels`. Any h and w: sides that are no multiples of `AlenConfig.multiple` are
+                continued by their last row and column, and the picture is cropped.
 
         Returns:
             (N, 3, s·h, s·w) float32, s = `AlenConfig.shuffle`; display-encoded (see
