@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -551,10 +552,18 @@ def test_options_reach_the_training(
     )
 
 
+@pytest.mark.parametrize(("processor", "precision"), [("AVX512", "bfloat16"), ("AVX2", "float32")])
 def test_the_recipe_is_the_default(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    processor: str,
+    precision: Literal["bfloat16", "float32"],
 ) -> None:
+    """In float32 where bfloat16 would only be imitated."""
     from alen.training import loop
+
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: processor)
 
     _photographs(Path("p"))
     seen: list[TrainingConfig] = []
@@ -565,7 +574,7 @@ def test_the_recipe_is_the_default(
 
     monkeypatch.setattr(loop, "train", fake)
     assert main(["train", "camera", "--photos", "p", "--out", "r"]) == 0
-    assert seen == [TrainingConfig()]
+    assert seen == [TrainingConfig(precision=precision)]
 
 
 def test_every_recipe_has_a_command(

@@ -364,6 +364,10 @@ def _card(weights: Weights) -> list[tuple[str, str]]:
         ("steps", f"{facts.steps:,}"),
         ("licence", facts.licence),
     ]
+    optional = {"hardware": facts.hardware, "command": facts.command, "limits": facts.limits}
+    rows += [(name, text) for name, text in optional.items() if text]
+    if facts.first_losses:
+        rows.append(("first losses", ", ".join(f"{loss:.4f}" for loss in facts.first_losses)))
     for ratio, score in facts.scores.items():
         text = str(score)
         if isinstance(score, dict):

@@ -51,7 +51,7 @@ class Options:
     seed: int | None = None
     """Decides initial weights and all chance."""
     precision: Literal["bfloat16", "float32"] | None = None
-    """Arithmetic of the network's layers."""
+    """Arithmetic of the network; float32 where the recipe wants bfloat16 and the processor only imitates it."""
     checkpoint_every: int | None = None
     """Steps between checkpoints."""
     validate_every: int | None = None
@@ -205,8 +205,9 @@ def _run(config: TrainingConfig, source: Source, options: Options, what: str) ->
 
 
 def _changed(config: TrainingConfig, options: Options) -> TrainingConfig:
-    """Return a recipe with what the user gave."""
+    """Return a recipe with what the user gave, in arithmetic that the device computes in."""
     from alen.training.config import Stage
+    from alen.training.processes import computes_bfloat16
 
     given = {
         "accumulate": options.accumulate,
@@ -216,6 +217,8 @@ def _changed(config: TrainingConfig, options: Options) -> TrainingConfig:
         "validate_every": options.validate_every,
     }
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if options.precision is None and config.precision == "bfloat16" and not computes_bfloat16(options.device):
+        changes["precision"] = "float32"
     if options.steps is not None:
         changes |= {"steps": options.steps, "epochs": None}
     if options.lr is not None:
