@@ -18,13 +18,13 @@ from alen.config import PYRAMID, AlenConfig
 from alen.cores import usable_cores
 from alen.engines import Planes, PlanesArray, Precision, UnshuffledPlanes
 from alen.engines.averages import ROWS, averages, between_rows
-from alen.engines.bands import BandedTrunk, kept_bytes, stack_sums
+from alen.engines.bands import FIRST_BYTES, BandedTrunk, kept_bytes, stack_sums
 from alen.engines.graph import composition, margin
 from alen.errors import DeviceError, WeightsError
 from alen.weights import Weights
 
 BAND: Final = 64_000
-"""Packed pixels that are computed at a time: their features stay in a processor's third-level cache."""
+"""Positions of a level that are computed at a time: their features stay in a processor's third-level cache."""
 _GRAPHS_BYTES: Final = 300_000_000
 """Memory of the graphs and of what a band of them takes, about."""
 _SURVEYED = 128_000
@@ -44,7 +44,8 @@ class OpenVinoEngine:
         device: An OpenVINO device name, such as "CPU".
         precision: Arithmetic of the layers with weights. "auto" takes bfloat16 where the processor computes in it.
         threads: CPU threads; None leaves OpenVINO's choice, all cores.
-        band: Packed pixels, about, that are computed at a time; see `alen.engines.bands`.
+        band: Positions, about, that are computed at a time; see `alen.engines.bands`.
+        first_bytes: First features up to this size are kept instead of made twice.
 
     Raises:
         DeviceError: The device is not there, or cannot compute in that precision.
@@ -59,6 +60,7 @@ class OpenVinoEngine:
         precision: Precision = "auto",
         threads: int | None = None,
         band: int = BAND,
+        first_bytes: int = FIRST_BYTES,
     ) -> None:
         if not isinstance(weights.config, AlenConfig):
             raise WeightsError(
@@ -92,6 +94,7 @@ class OpenVinoEngine:
         self._device = device
         self._threads = threads
         self._band = band
+        self._first_bytes = first_bytes
         self._compiled_for: tuple[int, int] | None = None
         self._trunk: BandedTrunk | None = None
         self._composition: Any = None
@@ -172,6 +175,7 @@ class OpenVinoEngine:
                 lambda model: self._compile(model, self.precision),
                 self._storage,
                 band=self._band,
+                first_bytes=self._first_bytes,
                 threads=self._threads or usable_cores(),
             )
             self._stripe_rows = _divisor(u * self._trunk.band_rows, _STRIPE // width)
