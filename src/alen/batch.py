@@ -19,6 +19,7 @@ from alen.enhance import Enhanced, Enhancer, Finished, check_ratio
 from alen.errors import AlenError, NotRawError, PictureError, RawError, SettingsError
 from alen.picture import SUFFIXES, Pixels, bits, write_linear_tiff, write_picture
 from alen.raw import RawImage, read_raw
+from alen.trained_range import out_of_range
 
 _SUFFIXES_BY_MAKER: Final = {
     "Adobe and others": (".dng", ".raw"),
@@ -114,7 +115,7 @@ class Done:
     ratio_is_estimated: bool
     """True if the ratio was estimated, False if it was given."""
     warnings: tuple[str, ...]
-    """What had to be assumed, one sentence each."""
+    """What had to be assumed, and what lies outside of what the weights were trained for; one sentence each."""
     seconds: Mapping[str, float]
     """Wall-clock seconds by part, in order: "decode", "prepare", "network", "write"; with a sheet "develop", "compare".
 
@@ -258,6 +259,7 @@ class _Made:
 
     read: _Read
     result: Enhanced | Finished
+    warnings: tuple[str, ...]
     seconds: Mapping[str, float]
 
 
@@ -287,7 +289,8 @@ def _enhance(
             dtype=np.uint8 if bits(read.job.target) == 8 else np.uint16,
             progress=progress,
         )
-    return _Made(read, result, {**read.seconds, **result.seconds})
+    warnings = out_of_range(read.raw, result.ratio, ratio_is_estimated=result.ratio_is_estimated)
+    return _Made(read, result, warnings, {**read.seconds, **result.seconds})
 
 
 def _write(made: _Made, settings: PictureSettings) -> Done:
@@ -328,7 +331,7 @@ def _write(made: _Made, settings: PictureSettings) -> Done:
         size_px=(height, width) if is_turned else (width, height),
         ratio=result.ratio,
         ratio_is_estimated=result.ratio_is_estimated,
-        warnings=raw.warnings,
+        warnings=(*raw.warnings, *made.warnings),
         seconds=clock.seconds,
     )
 

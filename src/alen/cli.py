@@ -302,9 +302,10 @@ def _line(done: Done) -> str:
 def _facts(raw: RawImage) -> dict[str, Any]:
     """Return what a RAW image says, as plain data."""
     from alen.levels import estimate_ratio, normalize
+    from alen.trained_range import out_of_range
 
     height, width = raw.mosaic.shape
-    normalized = normalize(raw.mosaic, raw.cfa, raw.black_level, raw.white_level)
+    ratio = estimate_ratio(normalize(raw.mosaic, raw.cfa, raw.black_level, raw.white_level), raw.cfa, raw.white_balance)
     return {
         "camera": raw.camera,
         "width_px": width,
@@ -318,8 +319,8 @@ def _facts(raw: RawImage) -> dict[str, Any]:
         "exposure_time_s": raw.exposure_time_s,
         "aperture": raw.aperture,
         "orientation": raw.orientation,
-        "estimated_ratio": estimate_ratio(normalized, raw.cfa, raw.white_balance),
-        "warnings": list(raw.warnings),
+        "estimated_ratio": ratio,
+        "warnings": [*raw.warnings, *out_of_range(raw, ratio, ratio_is_estimated=True)],
     }
 
 
