@@ -51,7 +51,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = Alen(config)
     with torch.no_grad():
         network.head.weight *= 0.01
-        network.head.bias[12:] = 6.0
+        network.head.bias[12 * config.unshuffle**2 :] = 6.0
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
     facts = TrainingFacts(steps=1500, photographs=12, data="drawings", scores={"x100": {"psnr_db": 27.5, "ssim": 0.71}})
     save_weights(path, {name: value.numpy() for name, value in network.state_dict().items()}, config, facts)
@@ -338,6 +338,24 @@ def test_comparison(folder: Path, weights: Path, capsys: pytest.CaptureFixture[s
     assert np.abs(brightened - picture).mean() < 0.05
     assert main(["enhance", "in.dng", "--compare", "-o", "other.png", "--model", str(weights)]) == 0
     assert (folder / "other.compare.jpg").exists()
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_other_ratios(folder: Path, weights: Path, capsys: pytest.CaptureFixture[str], orientation: int) -> None:
+    """A stop apart; ratios beyond 300 are left out; the one in the middle is the picture."""
+    _dng(folder / "in.dng", orientation=orientation, height=101, width=140)
+    assert main(["enhance", "in.dng", "--ratio", "100", "--ratios", "--model", str(weights)]) == 0
+    assert "; other ratios in.ratios.jpg\n" in capsys.readouterr().out
+    sheet = _pixels(folder / "in.ratios.jpg")
+    height, width = (101, 140) if orientation == 1 else (140, 101)
+    assert sheet.shape[1] == 4 * (width + 6) + 6
+    frames = [sheet[34 : 34 + height, 6 + column * (width + 6) :][:, :width] for column in range(4)]
+    means = [frame.mean() for frame in frames]
+    assert means == sorted(means)
+    assert np.abs(frames[2] - _pixels(folder / "in.alen.jpg")).mean() < 0.02
+    assert main(["enhance", "in.dng", "--ratio", "100", "--ratios", "-o", "x.jpg", "--model", str(weights)]) == 0
+    assert main(["enhance", "in.dng", "--ratio", "100", "--ratios", "-o", "x.png", "--model", str(weights)]) == 1
+    assert "x.ratios.jpg: exists already" in capsys.readouterr().err
 
 
 def test_missing_weights(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,11 +14,11 @@ from typing import Final, Literal, TypeVar
 
 import numpy as np
 
-from alen.before_after import before_after
 from alen.enhance import Enhanced, Enhancer, Finished, check_ratio
 from alen.errors import AlenError, NotRawError, PictureError, RawError, SettingsError
 from alen.picture import SUFFIXES, Pixels, bits, write_linear_tiff, write_picture
 from alen.raw import RawImage, read_raw
+from alen.sheets import before_after, ratio_sheet
 from alen.trained_range import out_of_range
 
 _SUFFIXES_BY_MAKER: Final = {
@@ -69,6 +69,8 @@ class PictureSettings:
     """JPEG quality, 1 to 100."""
     compare: bool = False
     """Write a sheet beside each picture, too: as shot, merely brightened, enhanced."""
+    ratios: bool = False
+    """Write a sheet beside each picture, too, that shows it at other exposure ratios."""
     overwrite: bool = False
     """Replace what exists already."""
 
@@ -95,7 +97,15 @@ class Job:
     @property
     def comparison(self) -> Path:
         """Where the sheet with the comparison goes: ``a.alen.jpg`` and ``a.jpg`` → ``a.compare.jpg``."""
-        return self.target.with_name(self.target.stem.removesuffix(".alen") + ".compare.jpg")
+        return self._beside("compare")
+
+    @property
+    def ratio_sheet(self) -> Path:
+        """Where the sheet with other exposure ratios goes: ``a.alen.jpg`` and ``a.jpg`` → ``a.ratios.jpg``."""
+        return self._beside("ratios")
+
+    def _beside(self, kind: str) -> Path:
+        return self.target.with_name(f"{self.target.stem.removesuffix('.alen')}.{kind}.jpg")
 
 
 @dataclass(frozen=True)
@@ -108,6 +118,8 @@ class Done:
     """The picture."""
     comparison: Path | None
     """The sheet with the comparison."""
+    ratio_sheet: Path | None
+    """The sheet with other exposure ratios."""
     size_px: tuple[int, int]
     """Width and height of the picture, upright unless it is linear."""
     ratio: float
@@ -117,7 +129,7 @@ class Done:
     warnings: tuple[str, ...]
     """What had to be assumed, and what lies outside of what the weights were trained for; one sentence each."""
     seconds: Mapping[str, float]
-    """Wall-clock seconds by part, in order: "decode", "prepare", "network", "write"; with a sheet "develop", "compare".
+    """Wall-clock seconds by part, in order: "decode", "prepare", "network", "write"; with a sheet "develop", "sheets".
 
     Without a sheet, pictures are developed while the network runs.
     """
@@ -279,7 +291,7 @@ def _enhance(
 ) -> _Made:
     """Run the network, and unless the linear picture is wanted as a whole develop what it makes."""
     result: Enhanced | Finished
-    if settings.linear or settings.compare:
+    if settings.linear or settings.compare or settings.ratios:
         result = enhancer.enhance(read.raw, ratio=settings.ratio, progress=progress)
     else:
         result = enhancer.finish(
@@ -319,15 +331,21 @@ def _write(made: _Made, settings: PictureSettings) -> Done:
             metadata=metadata,
         )
     clock.lap("write")
-    if isinstance(result, Enhanced) and settings.compare:
-        _write_comparison(job.comparison, result, settings)
-        clock.lap("compare")
+    if isinstance(result, Enhanced) and (settings.compare or settings.ratios):
+        quality = max(settings.quality, 92)
+        if settings.compare:
+            sheet = before_after(result, exposure_ev=settings.exposure_ev)
+            write_picture(job.comparison, sheet, quality=quality, metadata=result.metadata)
+        if settings.ratios:
+            write_picture(job.ratio_sheet, ratio_sheet(result), quality=quality, metadata=result.metadata)
+        clock.lap("sheets")
     height, width = raw.mosaic.shape
     is_turned = raw.orientation >= 5 and not settings.linear
     return Done(
         source=job.source,
         target=job.target,
         comparison=job.comparison if settings.compare else None,
+        ratio_sheet=job.ratio_sheet if settings.ratios else None,
         size_px=(height, width) if is_turned else (width, height),
         ratio=result.ratio,
         ratio_is_estimated=result.ratio_is_estimated,
@@ -393,7 +411,7 @@ def _check_targets(job: Job, settings: PictureSettings) -> None:
 
     Before the work rather than after it.
     """
-    files = [job.target, job.comparison] if settings.compare else [job.target]
+    files = [job.target, *[job.comparison] * settings.compare, *[job.ratio_sheet] * settings.ratios]
     for file in files:
         if file.exists() and job.source.exists() and file.samefile(job.source):
             raise PictureError(f"{file}: is the RAW file itself, which is never replaced. Choose another name.")
@@ -404,9 +422,3 @@ def _check_targets(job: Job, settings: PictureSettings) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise PictureError(f"{job.target.parent}: the folder cannot be made ({reason}). Choose another one.") from error
-
-
-def _write_comparison(path: Path, enhanced: Enhanced, settings: PictureSettings) -> None:
-    """Write the sheet of a picture."""
-    sheet = before_after(enhanced, exposure_ev=settings.exposure_ev)
-    write_picture(path, sheet, quality=max(settings.quality, 92), metadata=enhanced.metadata)

@@ -105,6 +105,7 @@ def enhance(
     max_memory: float | None = None,
     force: Annotated[bool, Flag] = False,
     compare: Annotated[bool, Flag] = False,
+    ratios: Annotated[bool, Flag] = False,
 ) -> int:
     """Turn dark RAW files into finished pictures.
 
@@ -127,6 +128,7 @@ def enhance(
             frames need.
         force: Replace existing files.
         compare: Write NAME.compare.jpg, too: as shot, merely brightened and enhanced, side by side.
+        ratios: Write NAME.ratios.jpg, too: the picture at exposure ratios from a quarter to four times its own.
     """
     from alen.batch import Failed, PictureSettings, enhance_files, plan
     from alen.enhance import Enhancer
@@ -137,6 +139,7 @@ def enhance(
         linear=linear,
         quality=quality,
         compare=compare,
+        ratios=ratios,
         overwrite=force,
     )
     jobs = plan(files, output=output, picture_format=picture_format, linear=linear)
@@ -296,7 +299,8 @@ def _line(done: Done) -> str:
     ratio = f"ratio {done.ratio:.3g} ({'estimated' if done.ratio_is_estimated else 'given'})"
     seconds = ", ".join(f"{part} {value:.2f} s" for part, value in done.seconds.items())
     sheet = f"; comparison {done.comparison}" if done.comparison is not None else ""
-    return f"{done.source} → {done.target}  {done.size_px[0]} × {done.size_px[1]}, {ratio}, {seconds}{sheet}"
+    other = f"; other ratios {done.ratio_sheet}" if done.ratio_sheet is not None else ""
+    return f"{done.source} → {done.target}  {done.size_px[0]} × {done.size_px[1]}, {ratio}, {seconds}{sheet}{other}"
 
 
 def _facts(raw: RawImage) -> dict[str, Any]:
