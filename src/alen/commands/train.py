@@ -77,21 +77,22 @@ class Options:
     "  alen train camera --photos photographs/ --out runs/first --resume\n"
     "  alen train camera --photos photographs/ --out runs/short --steps 2000 --patch 64 --batch 8",
 )
-def camera(*, photos: Path, options: Options) -> int:
+def camera(*, photos: Path, network: Literal["alen", "alen-fast"] = "alen", options: Options) -> int:
     """Train weights for every Bayer camera, from photographs and simulated noise.
 
-    What is not given is as in the recipe of the shipped weights. The run can
+    What is not given is as in the recipe of the weights that ship. The run can
     be interrupted and taken up again with --resume and the same settings.
 
     Args:
         photos: Folder of clean photographs: JPEG, PNG, WebP, TIFF or Radiance HDR. A tenth is held out to judge by.
+        network: The form to train, by the name of the weights that ship of it.
         options: What every recipe lets you change.
     """
     require_torch()
     from alen.training import recipes
     from alen.training.sources import Photographs
 
-    config = _changed(recipes.camera(), options)
+    config = _changed(recipes.camera(network), options)
     source = Photographs(photos, options.cache if options.cache is not None else options.out / "cache")
     return _run(config, source, options, f"Training on the photographs in {photos}")
 
