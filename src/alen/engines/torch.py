@@ -14,7 +14,7 @@ from torch import Tensor
 
 from alen.config import AlenConfig
 from alen.engines import Planes, PlanesArray, Precision
-from alen.engines.torch_bands import BandedAlen, kept_bytes
+from alen.engines.torch_bands import FIRST_BYTES, BandedAlen, kept_bytes
 from alen.errors import DeviceError, WeightsError
 from alen.models.alen import Alen
 from alen.models.layers import eotf_srgb
@@ -22,9 +22,9 @@ from alen.models.sid_unet import SidUnet
 from alen.weights import Weights
 
 BAND: Final = 64_000
-"""Packed pixels that a processor computes at a time: their features stay in its third-level cache."""
+"""Positions of the first level that a processor computes at a time: their features stay in its third-level cache."""
 ACCELERATOR_BAND: Final = 1_000_000
-"""Packed pixels that an accelerator computes at a time: enough to keep it busy."""
+"""Positions that an accelerator computes at a time: enough to keep it busy."""
 _TORCH_BYTES: Final = 300_000_000
 """Memory of torch itself, about."""
 _BAND_CHANNELS: Final = 400
@@ -45,8 +45,9 @@ class TorchEngine:
         precision: Arithmetic of the layers with weights; "auto" takes bfloat16 on CUDA devices that compute in it. The
             attention network's last layer and what follows it are float32.
         threads: CPU threads of torch, for the whole process; None leaves them as they are.
-        band: Packed pixels, about, that are computed at a time; None takes `BAND` on processors, else
+        band: Positions of the first level, about, that are computed at a time; None takes `BAND` on processors, else
             `ACCELERATOR_BAND`.
+        first_bytes: First features up to this size are kept instead of made twice.
 
     Raises:
         DeviceError: The device is not there, or cannot compute in that precision.
@@ -61,6 +62,7 @@ class TorchEngine:
         precision: Precision = "auto",
         threads: int | None = None,
         band: int | None = None,
+        first_bytes: int = FIRST_BYTES,
     ) -> None:
         self._device = _device(device)
         is_cuda = self._device.type == "cuda"
@@ -82,7 +84,7 @@ class TorchEngine:
         self._band = band or (BAND if self._device.type == "cpu" else ACCELERATOR_BAND)
         self._banded: BandedAlen | None = None
         if isinstance(self._network, Alen):
-            self._banded = BandedAlen(self._network, self._dtype, band=self._band)
+            self._banded = BandedAlen(self._network, self._dtype, band=self._band, first_bytes=first_bytes)
 
     @property
     def description(self) -> str:
@@ -145,9 +147,10 @@ class TorchEngine:
     def _pieces(self, planes: Planes, progress: Callable[[float], None] | None) -> Iterator[Tensor]:
         """Yield the display-encoded picture in pieces (1, 3, n, s·w) float32, not cropped."""
         if self._banded is None:
-            yield self._whole(planes)
+            whole = self._whole(planes)
             if progress is not None:
                 progress(1.0)
+            yield whole
             return
         multiple = self._banded.config.multiple
         if planes.shape[1] % multiple or planes.shape[2] % multiple:
@@ -196,6 +199,22 @@ def _linear(encoded: Tensor) -> NDArray[np.float32]:
     return linear
 
 
+def available_devices() -> dict[str, tuple[str, bool]]:
+    """Return the devices there are, by the names `alen.enhance.make_engine` has for them.
+
+    Returns:
+        Their makers' names, and whether `TorchEngine` computes in bfloat16 there with the precision "auto".
+    """
+    found = {"torch": (f"the processor, by torch {torch.__version__}", False)}
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            with torch.cuda.device(index):
+                found[f"cuda:{index}"] = torch.cuda.get_device_name(index), torch.cuda.is_bf16_supported()
+    if torch.backends.mps.is_available():
+        found["mps"] = "Metal", False
+    return found
+
+
 def _device(name: str) -> torch.device:
     """Return a device that is there; raises DeviceError."""
     try:
@@ -208,5 +227,6 @@ def _device(name: str) -> torch.device:
     elif device.type == "mps":
         is_there = torch.backends.mps.is_available()
     if not is_there:
-        raise DeviceError(f"The device {name} is not there. Use --device cpu.")
+        have = ", ".join(other for other in available_devices() if other != "torch") or "none but the processor"
+        raise DeviceError(f"The device {name} is not there. torch finds: {have}.")
     return device

@@ -8,8 +8,8 @@ The layers are those of `alen.models.alen.Alen`. What differs is when they run, 
 of a channel in the whole frame, and so of the first convolution's weights; the mean of a transposed convolution follows
 from the mean of its input; keys and values of averages are the averages of keys and values.
 
-Memory: the first level's features, half of all, are made twice instead of kept, and a level of the decoder is written
-over the features that were skipped for it.
+Memory: the first level's features, half of all, are made twice instead of kept where they would be larger than
+`FIRST_BYTES`, and a level of the decoder is written over the features that were skipped for it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ _HALO: Final = 2
 
 _BLOCK: Final = 4
 """Bands begin at multiples of so many rows: halved they are averaged 2 × 2, and averages 4 × 4."""
+
+FIRST_BYTES: Final = 400_000_000
+"""First features up to this size are kept."""
 
 _PAIRS: Final = 16_000_000
 """Queries times keys, about, of which the matrix is built at a time, for the pairwise function that builds it."""
@@ -151,15 +154,17 @@ class BandedAlen:
     Args:
         network: The network in float32, on its device; it is not changed.
         dtype: Precision of what is kept and of the layers with weights, but the last: torch.float32 or torch.bfloat16.
-        band: Packed pixels, about, that are computed at a time.
+        band: Positions of the first level, about, that are computed at a time.
+        first_bytes: First features up to this size are kept instead of made twice.
     """
 
-    def __init__(self, network: Alen, dtype: torch.dtype, *, band: int) -> None:
+    def __init__(self, network: Alen, dtype: torch.dtype, *, band: int, first_bytes: int = FIRST_BYTES) -> None:
         self._network = network
         self._layers = network if dtype == torch.float32 else copy.deepcopy(network).to(dtype)
         self.config = network.config
         self._dtype = dtype
         self._band = band
+        self._first_bytes = first_bytes
         self._device = network.brightness.device
         self._progress: Callable[[float], None] | None = None
 
@@ -180,7 +185,8 @@ class BandedAlen:
         def first(rows: slice) -> Tensor:
             return stem.rows(lambda more: self._stack(planes, more), rows, height)
 
-        skip0, x = self._encode(0, first, height, width)
+        keeps_first = first_features_bytes(self.config, height, width, self._dtype) <= self._first_bytes
+        skip0, x = self._encode(0, first, height, width, keep=keeps_first)
         skip1, x = self._encode(1, self._mixed(1, x), *x.shape)
         skip2, x = self._encode(2, self._mixed(2, x), *x.shape)
         x = self._deepest(x)
@@ -188,12 +194,14 @@ class BandedAlen:
         del skip2  # memory is what this is about
         x = self._decode(1, x, skip1)
         del skip1
-        source, block = self._decoder(0, x, skip0.means, first)
+        source, block = self._decoder(0, x, skip0.means, skip0.rows if keeps_first else first)
         for rows in self._bands(0, height, width):
             features = block.rows(source, rows, height)
             head = F.pixel_shuffle(self._network.head(features.float()), side)  # float32: no steps in highlights
-            yield self._mix(planes, head, slice(side * rows.start, side * rows.stop), smooth)
             self._tell("last", rows.stop / height)
+            for part in self._bands(0, head.shape[2], head.shape[3]):
+                there = slice(side * rows.start + part.start, side * rows.start + part.stop)
+                yield self._mix(planes, head[:, :, part], there, smooth)
 
     def _survey(self, planes: Planes) -> tuple[Tensor, list[Tensor]]:
         """Return what has to be known of the whole frame: means of the input stack, and averages for the base."""
@@ -219,13 +227,13 @@ class BandedAlen:
         part = self._upload(planes, slice(side * rows.start, side * rows.stop))
         return self._network.expose(part).to(self._dtype, memory_format=torch.channels_last)
 
-    def _encode(self, level: int, make: Rows, height: int, width: int) -> tuple[_Kept, _Kept]:
+    def _encode(self, level: int, make: Rows, height: int, width: int, *, keep: bool = True) -> tuple[_Kept, _Kept]:
         """Return a level of the encoder, which ``make`` makes, and the same halved.
 
-        Of level 0 only the means are kept.
+        Without ``keep`` there are only the means of the first.
         """
         channels = self.config.widths[level]
-        values = self._empty(channels, height if level > 0 else 0, width)
+        values = self._empty(channels, height if keep else 0, width)
         down = self._empty(channels, height // 2, width // 2)
         means, down_means = self._means(channels, height, width), self._means(channels, height // 2, width // 2)
         layer = cast(nn.Module, getattr(self._layers, f"down{level + 1}"))
@@ -234,7 +242,7 @@ class BandedAlen:
             more = slice(max(rows.start - beyond, 0), rows.stop)
             features = make(more)
             new = features[:, :, rows.start - more.start :]
-            if level > 0:
+            if keep:
                 values[:, :, rows] = new
             means.put(rows, new)
             if isinstance(layer, nn.Conv2d):
@@ -395,8 +403,16 @@ def kept_bytes(config: AlenConfig, height: int, width: int, dtype: torch.dtype) 
         one / 4 + one / 16 + seen * one / 64 + two / 16 + two / 64,
         one / 4 + two / 16 + two / 64 + seen * two / 256 + three / 64,
     )
-    smooth = sum(12 / side**2 for side in PYRAMID) if config.base == "mixture" else 0.0
-    return round(height * width * (channels * dtype.itemsize / config.unshuffle**2 + smooth))
+    side = config.unshuffle
+    first = first_features_bytes(config, height // side, width // side, dtype)
+    smooth = sum(12 * height * width / side**2 for side in PYRAMID) if config.base == "mixture" else 0.0
+    features = channels * dtype.itemsize * height * width / side**2
+    return round(features + smooth) + (first if first <= FIRST_BYTES else 0)
+
+
+def first_features_bytes(config: AlenConfig, height: int, width: int, dtype: torch.dtype) -> int:
+    """Return the bytes of the first level's features of an input stack (N, C, H, W) of one frame."""
+    return height * width * config.widths[0] * dtype.itemsize
 
 
 def _around(rows: slice, halo: int, height: int) -> slice:
