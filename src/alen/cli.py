@@ -122,8 +122,9 @@ def enhance(
         picture_format: jpg (8 bit), png or tif (16 bit), where no suffix tells it; jpg by default.
         quality: Of JPEG files, 1 to 100.
         model: Name of shipped weights (see "alen models"), or a weights file.
-        device: OpenVINO device to compute on.
-        precision: Arithmetic of the network; "auto" takes bfloat16 where the processor computes in it.
+        device: Where to compute: a device of OpenVINO (CPU, GPU), or of torch: cuda, cuda:N, mps, torch (torch on the
+            processor). "alen doctor" lists those that are there.
+        precision: Arithmetic of the network; "auto" takes bfloat16 where the device computes in it.
         max_memory: Gigabytes; frames that would need more are refused before they are begun. "alen doctor" tells what
             frames need.
         force: Replace existing files.
