@@ -39,7 +39,7 @@ def camera(form: Form = "alen") -> TrainingConfig:
         return TrainingConfig()
     return TrainingConfig(
         network=AlenConfig.fast(),
-        steps=10_500,
+        steps=9_500,
         stages=(
             Stage(share=0.55, patch_size=64, batch_size=12),
             Stage(share=0.41, patch_size=128, batch_size=6),
