@@ -28,7 +28,7 @@ from alen.weights import TrainingFacts, Weights, find_weights, load_weights, shi
 _CONFIGS = {
     "shipped": AlenConfig.shipped(),
     "paper": AlenConfig(),
-    "unshuffled": dataclasses.replace(AlenConfig.shipped(), widths=(8, 16, 32, 64), unshuffle=2),
+    "fast": dataclasses.replace(AlenConfig.fast(), widths=(8, 16, 32, 64)),
     "unshuffled, paper": AlenConfig(widths=(8, 16, 32, 64), unshuffle=2),
     "demosaicked base": dataclasses.replace(AlenConfig.shipped(), widths=(8, 16, 32, 64), base="demosaic"),
     "max": AlenConfig(widths=(8, 16, 32, 64), downsample="max"),

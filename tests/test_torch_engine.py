@@ -35,7 +35,7 @@ _PAPER = AlenConfig(widths=(4, 8, 8, 16))
 _CONFIGS = {
     "shipped": _SMALL,
     "paper": _PAPER,
-    "unshuffled": dataclasses.replace(_SMALL, unshuffle=2),
+    "unshuffled": dataclasses.replace(_SMALL, unshuffle=2, gate_limit=2.0),
     "unshuffled, paper": dataclasses.replace(_PAPER, unshuffle=2),
     "demosaicked base": dataclasses.replace(_SMALL, base="demosaic"),
     "max": dataclasses.replace(_SMALL, downsample="max"),

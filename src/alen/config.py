@@ -81,6 +81,9 @@ class AlenConfig(_Layout):
     runs on OpenVINO; concatenation builds the matrix of all queries and keys, which is large on frames."""
     gate_scale: float = 1.0
     """Upper bound of the channel gates. 1 is the published sigmoid, 2 starts as the identity."""
+    gate_limit: float | None = None
+    """Bound of the gates' logits: z becomes limit · tanh(z / limit), so that no channel can be shut off for good. None
+    is as published."""
     key_grid: int | None = None
     """Side of the grid of keys and values; None pools them 4 × 4, as published: their number grows with the frame."""
     base: Literal["none", "demosaic", "mixture"] = "none"
@@ -97,8 +100,8 @@ class AlenConfig(_Layout):
             raise SettingsError(f"brightness holds at least one factor above 0; got {self.brightness}.")
         if self.key_grid is not None and self.key_grid < 1:
             raise SettingsError(f"key_grid is at least 1; got {self.key_grid}.")
-        if self.gate_scale <= 0:
-            raise SettingsError(f"gate_scale is above 0; got {self.gate_scale}.")
+        if self.gate_scale <= 0 or (self.gate_limit is not None and self.gate_limit <= 0):
+            raise SettingsError(f"gate_scale and gate_limit are above 0; got {self.gate_scale}, {self.gate_limit}.")
         if self.cfa != "bayer" and self.unshuffle != 1:
             raise SettingsError(f"Only Bayer planes are unshuffled further; {self.cfa} needs unshuffle 1.")
         if self.cfa != "bayer" and self.base != "none":
@@ -114,7 +117,7 @@ class AlenConfig(_Layout):
     @classmethod
     def fast(cls) -> Self:
         """Return the form of the weights "alen-fast": unshuffled further, it takes three eighths of the operations."""
-        return replace(cls.shipped(), widths=(48, 64, 128, 256), unshuffle=2)
+        return replace(cls.shipped(), widths=(48, 64, 128, 256), unshuffle=2, gate_limit=2.0)
 
     @property
     def input_channels(self) -> int:

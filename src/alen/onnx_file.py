@@ -188,7 +188,11 @@ class _AlenLayers:
         graph = self.graph
         means = graph.add("Flatten", graph.add("GlobalAveragePool", x))  # (1, C)
         hidden = graph.add("Relu", graph.linear(means, f"{name}.squeeze"))
-        gate = graph.add("Sigmoid", graph.linear(hidden, f"{name}.excite"))
+        logits = graph.linear(hidden, f"{name}.excite")
+        if self.config.gate_limit is not None:
+            limit = graph.number(self.config.gate_limit)
+            logits = graph.add("Mul", graph.add("Tanh", graph.add("Div", logits, limit)), limit)
+        gate = graph.add("Sigmoid", logits)
         gate = graph.add("Mul", gate, graph.number(self.config.gate_scale))
         return graph.add("Reshape", gate, graph.integers([1, -1, 1, 1]))
 

@@ -424,7 +424,10 @@ class BandedTrunk:
         squeeze, excite = (self._arrays[f"{name}.{layer}.weight"] for layer in ("squeeze", "excite"))
         hidden = np.maximum(squeeze @ means + self._arrays[f"{name}.squeeze.bias"], 0)
         gate = excite @ hidden + self._arrays[f"{name}.excite.bias"]
-        gates: Means = (self._config.gate_scale / (1 + np.exp(-gate))).astype(np.float32)
+        limit = self._config.gate_limit
+        if limit is not None:
+            gate = limit * np.tanh(gate / limit)
+        gates: Means = (self._config.gate_scale * 0.5 * (1 + np.tanh(0.5 * gate))).astype(np.float32)  # a sigmoid
         return gates
 
 

@@ -40,8 +40,7 @@ class Alen(nn.Module):
         super().__init__()
         self.config = config = config if config is not None else AlenConfig()
         w0, w1, w2, w3 = config.widths
-        gated, scale = config.channel_attention, config.gate_scale
-        self.stem = ChannelAttentionBlock(config.input_channels, w0, gated=gated, gate_scale=scale)
+        self.stem = self._gated(config.input_channels, w0)
         self.down1 = downsample(config.downsample, w0)
         self.encode1 = self._mixed(w0, w1)
         self.down2 = downsample(config.downsample, w1)
@@ -49,11 +48,11 @@ class Alen(nn.Module):
         self.down3 = downsample(config.downsample, w2)
         self.encode3 = self._mixed(w2, w3)
         self.up2 = nn.ConvTranspose2d(w3, w2, 2, stride=2)
-        self.decode2 = ChannelAttentionBlock(2 * w2, w2, gated=gated, gate_scale=scale)
+        self.decode2 = self._gated(2 * w2, w2)
         self.up1 = nn.ConvTranspose2d(w2, w1, 2, stride=2)
-        self.decode1 = ChannelAttentionBlock(2 * w1, w1, gated=gated, gate_scale=scale)
+        self.decode1 = self._gated(2 * w1, w1)
         self.up0 = nn.ConvTranspose2d(w1, w0, 2, stride=2)
-        self.decode0 = ChannelAttentionBlock(2 * w0, w0, gated=gated, gate_scale=scale)
+        self.decode0 = self._gated(2 * w0, w0)
         self.head = nn.Conv2d(w0, config.head_channels * config.unshuffle**2, 1)
         self.register_buffer("brightness", torch.tensor(config.brightness), persistent=False)
         self.register_buffer("malvar", torch.from_numpy(malvar_kernels()), persistent=False)
@@ -85,6 +84,16 @@ class Alen(nn.Module):
         nn.init.normal_(self.head.weight, std=0.1 * self.head.in_channels**-0.5)
         _zero_bias(self.head)
 
+    def _gated(self, in_channels: int, out_channels: int) -> ChannelAttentionBlock:
+        config = self.config
+        return ChannelAttentionBlock(
+            in_channels,
+            out_channels,
+            gated=config.channel_attention,
+            gate_scale=config.gate_scale,
+            gate_limit=config.gate_limit,
+        )
+
     def _mixed(self, in_channels: int, out_channels: int) -> MixedAttentionBlock:
         config = self.config
         return MixedAttentionBlock(
@@ -94,6 +103,7 @@ class Alen(nn.Module):
             spatial=config.spatial_attention,
             pairwise=config.pairwise,
             gate_scale=config.gate_scale,
+            gate_limit=config.gate_limit,
             key_grid=config.key_grid,
         )
 
