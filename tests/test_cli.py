@@ -33,6 +33,7 @@ _COMMANDS = (
     ["info"],
     ["models"],
     ["evaluate"],
+    ["calibrate"],
     ["convert"],
     ["train"],
     ["train", "camera"],

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from alen import __version__
+from alen.commands.calibrate import calibrate
 from alen.commands.console import FAILED, INTERRUPTED, OK, WRONG_USAGE, Flag, Progress, complain, print_table
 from alen.commands.convert import convert
 from alen.commands.data import data
@@ -63,6 +64,16 @@ app.command(
     help_epilogue="Examples:\n\n"
     "  alen convert checkpoint_sony.pth -o sid.safetensors --network sid-unet --plane-order sid\n"
     "  alen convert model.npz -o sid.safetensors --network sid-unet --plane-order sid",
+)
+app.command(
+    calibrate,
+    usage="Usage: alen calibrate --dark DARK... --flat FLAT... -o CAMERA.json [OPTIONS]",
+    help_epilogue="Examples:\n\n"
+    "  alen calibrate --dark darks/ --flat flats/ -o camera.json --plots plots/\n"
+    "  alen calibrate --dark dark*.arw --flat wall*.arw -o camera.json\n"
+    "  alen calibrate --dark iso3200/darks/ --flat iso3200/flats/ -o camera.json\n\n"
+    "The last adds another ISO speed to the file. Then:\n\n"
+    "  alen train camera --photos photographs/ --out runs/mine --camera camera.json --init alen",
 )
 app.command(data)
 app.command(
