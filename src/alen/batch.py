@@ -13,6 +13,7 @@ from typing import Final, Literal
 import numpy as np
 
 from alen.before_after import before_after
+from alen.dark_frames import DarkFrame, subtract_dark
 from alen.enhance import Enhanced, Enhancer, Finished, check_ratio
 from alen.errors import AlenError, NotRawError, PictureError, RawError, SettingsError
 from alen.picture import SUFFIXES, Pixels, bits, write_linear_tiff, write_picture
@@ -65,6 +66,8 @@ class PictureSettings:
     """Write a sheet beside each picture, too: as shot, merely brightened, enhanced."""
     overwrite: bool = False
     """Replace what exists already."""
+    dark: DarkFrame | None = None
+    """Dark frames that are taken off every RAW image first."""
 
     def __post_init__(self) -> None:
         """Raise SettingsError on values no picture can be made with."""
@@ -111,7 +114,8 @@ class Done:
     warnings: tuple[str, ...]
     """What had to be assumed, one sentence each."""
     seconds: Mapping[str, float]
-    """Wall-clock seconds by part, in order: "decode", "prepare", "network", "write"; with a sheet "develop", "compare".
+    """Wall-clock seconds by part, in order: "decode", "darks" if there are any, "prepare", "network", "write"; with a
+    sheet "develop", "compare".
 
     Without a sheet, pictures are developed while the network runs.
     """
@@ -213,6 +217,7 @@ def enhance_file(
 
     Raises:
         RawError: The file cannot be used.
+        CalibrationError: The dark frames are of another camera or other settings.
         PictureError: The picture exists already, or cannot be written.
         DeviceError: The engine failed.
     """
@@ -222,6 +227,9 @@ def enhance_file(
     clock = _Clock()
     raw = read_raw(job.source)
     clock.lap("decode")
+    if settings.dark is not None:
+        raw = subtract_dark(raw, settings.dark)
+        clock.lap("darks")
     result: Enhanced | Finished
     if settings.linear or settings.compare:
         result = enhanced = enhancer.enhance(raw, ratio=settings.ratio, progress=progress)
@@ -236,6 +244,8 @@ def enhance_file(
         )
         clock.add(finished.seconds)
     metadata = {**result.metadata, "Source": raw.name}
+    if settings.dark is not None:
+        metadata["DarkFrames"] = f"{settings.dark.frames}, {settings.dark.name} first"
     if settings.linear:
         metadata["Orientation"] = str(raw.orientation)  # the pixels are not turned
         write_linear_tiff(job.target, enhanced.linear, metadata=metadata)

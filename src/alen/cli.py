@@ -98,7 +98,8 @@ _Files = Annotated[list[Path], Parameter(name="FILE", negative=(), json_list=Fal
     "  alen enhance night.arw\n"
     "  alen enhance night.arw -o night.jpg --ratio 100 --ev 0.5 --compare\n"
     "  alen enhance night.arw -o night.tif --linear\n"
-    "  alen enhance card/ -o pictures/ --format png",
+    "  alen enhance card/ -o pictures/ --format png\n"
+    "  alen enhance night.arw --dark darks/",
 )
 def enhance(
     files: _Files,
@@ -116,6 +117,7 @@ def enhance(
     max_memory: float | None = None,
     force: Annotated[bool, Flag] = False,
     compare: Annotated[bool, Flag] = False,
+    dark: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative=(), json_list=False)] = None,
 ) -> int:
     """Turn dark RAW files into finished pictures.
 
@@ -138,8 +140,11 @@ def enhance(
             frames need.
         force: Replace existing files.
         compare: Write NAME.compare.jpg, too: as shot, merely brightened and enhanced, side by side.
+        dark: RAW files of the same camera and settings taken with the lens cap on, or folders of them, to take fixed
+            patterns and hot pixels off; named after the files to enhance.
     """
-    from alen.batch import Failed, PictureSettings, enhance_files, plan
+    from alen.batch import Failed, PictureSettings, enhance_files, find_raw_files, plan
+    from alen.dark_frames import read_dark_frames
     from alen.enhance import Enhancer
 
     settings = PictureSettings(
@@ -149,6 +154,7 @@ def enhance(
         quality=quality,
         compare=compare,
         overwrite=force,
+        dark=read_dark_frames(find_raw_files(dark)) if dark else None,
     )
     jobs = plan(files, output=output, picture_format=picture_format, linear=linear)
     max_memory_bytes = None if max_memory is None else int(max_memory * 1e9)
