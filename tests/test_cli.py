@@ -34,6 +34,7 @@ _COMMANDS = (
     ["info"],
     ["models"],
     ["evaluate"],
+    ["calibrate"],
     ["convert"],
     ["train"],
     ["train", "camera"],

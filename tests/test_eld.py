@@ -69,7 +69,7 @@ def test_a_file_without_exposure_is_named(eld: Path, tmp_path: Path, monkeypatch
     from alen.data import eld as module
     from alen.raw import RawHeader
 
-    blank = RawHeader(height=1, width=1, camera="x", iso=None, exposure_time_s=None)
+    blank = RawHeader(height=1, width=1, camera="x", iso=None, exposure_time_s=None, aperture=None)
     monkeypatch.setattr(module, "read_header", lambda _: blank)
     with pytest.raises(DataError, match=r"IMG_0004\.ARW: the file does not tell"):
         eld_pairs(eld, "SonyA7S2", 100)

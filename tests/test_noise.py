@@ -1,10 +1,10 @@
-"""Noise as sampled, as predicted, and as measured back."""
+"""Noise as sampled and as predicted; test_calibrate.py measures it back."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,19 +13,20 @@ from alen.cfa import BAYER_PHASES, CFA
 from alen.errors import SettingsError
 from alen.noise import (
     CAMERAS,
+    GAIN_MARGIN,
+    NOISE_MARGIN,
     BlackDrift,
     CameraNoise,
+    MeasuredCamera,
+    MeasuredNoise,
     NoiseParameters,
     SigmaLaw,
     add_noise,
-    dark_noise,
-    photon_transfer,
     sample_generic,
     tukey_lambda_std,
     variance_dn,
 )
 
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "raw" / "pi-gs"
 RGGB = CFA.bayer("RGGB")
 RAW_14_BIT = NoiseParameters(gain=1.0, read_sigma_dn=2.0, black_level_dn=512, white_level_dn=16383)
 
@@ -364,96 +365,84 @@ def test_generic_parameters_are_reproducible() -> None:
     assert sample_generic(np.random.default_rng(15)) == sample_generic(np.random.default_rng(15))
 
 
-# Measuring
+# A camera of one's own
+
+
+def measured(iso: float, gain: float, **others: Any) -> MeasuredNoise:
+    given: dict[str, Any] = {
+        "iso": iso,
+        "gain": gain,
+        "gain_error": 0.02,
+        "read_sigma_dn": 4 * gain,
+        "read_error": 0.01,
+        "read_lambda": (-0.1, -0.06),
+        "row_sigma_dn": 0.4 * gain,
+        "row_error": 0.03,
+        "black_offset_dn": (1.0, 2.0, 3.0, -4.0),
+        "drift_sigma_dn": 0.2,
+        "drift_color_share": 0.25,
+        "black_level_dn": 512.0,
+        "white_level_dn": 16383,
+    }
+    return MeasuredNoise(**given | others)
+
+
+def test_samples_of_a_measured_camera_vary_around_it() -> None:
+    camera = MeasuredCamera(name="Test", noises=(measured(800, 1.5),))
+    rng = np.random.default_rng(20)
+    samples = [camera.sample(rng) for _ in range(4000)]
+    for name, value, spread in (
+        ("gain", 1.5, math.hypot(GAIN_MARGIN, 0.02)),
+        ("read_sigma_dn", 6.0, math.hypot(NOISE_MARGIN, 0.01)),
+        ("row_sigma_dn", 0.6, math.hypot(NOISE_MARGIN, 0.03)),
+    ):
+        logs = np.log([getattr(sample, name) for sample in samples])
+        assert logs.mean() == pytest.approx(math.log(value), abs=0.01)
+        assert logs.std() == pytest.approx(spread, rel=0.05)
+    shapes = [sample.read_lambda for sample in samples if sample.read_lambda is not None]
+    assert len(shapes) == 4000
+    assert (min(shapes), max(shapes)) == pytest.approx((-0.13, -0.03), abs=0.001)
+    drifts = np.array([sample.black_drift_dn for sample in samples])
+    has_offset = drifts[:, 3] < -2  # half of the draws, far from the drift alone
+    assert has_offset.mean() == pytest.approx(0.5, abs=0.03)
+    np.testing.assert_allclose(drifts[has_offset].mean(axis=0), (1, 2, 3, -4), atol=0.03)
+    np.testing.assert_allclose(drifts[~has_offset].mean(axis=0), 0, atol=0.03)
+    np.testing.assert_allclose(drifts[~has_offset].std(axis=0), 0.2, rtol=0.06)
+    assert {(sample.black_level_dn, sample.white_level_dn) for sample in samples} == {(512, 16383)}
+    assert camera.sample(np.random.default_rng(1)) == camera.sample(np.random.default_rng(1))
+
+
+def test_between_two_iso_speeds_it_is_interpolated() -> None:
+    low, high = measured(100, 0.2, read_sigma_dn=2.0), measured(6400, 12.8, read_sigma_dn=20.0)
+    camera = MeasuredCamera(name="Test", noises=(low, high))
+    rng = np.random.default_rng(21)
+    samples = [camera.sample(rng) for _ in range(3000)]
+    gains = np.log([sample.gain for sample in samples])
+    assert np.mean(gains < math.log(1.6)) == pytest.approx(0.5, abs=0.03)  # log-uniform
+    at = (gains - math.log(0.2)) / math.log(64)
+    reads = np.log([sample.read_sigma_dn for sample in samples])
+    np.testing.assert_allclose(reads - (math.log(2) + at * math.log(10)), 0, atol=6 * NOISE_MARGIN)
+    assert high.typical().black_drift_dn == high.black_offset_dn
+    other_levels = MeasuredCamera(name="Test", noises=(measured(100, 0.2, white_level_dn=4095), high))
+    for _ in range(200):
+        sample = other_levels.sample(rng)
+        near_low = sample.gain < 1
+        assert sample.white_level_dn == (4095 if near_low else 16383)
+        assert sample.gain < 0.2 * math.exp(5 * 0.06) or sample.gain > 12.8 * math.exp(-5 * 0.06)
+
+
+def test_the_digest_tells_cameras_apart() -> None:
+    one = MeasuredCamera(name="Test", noises=(measured(100, 0.2),))
+    assert one.digest == MeasuredCamera(name="Test", noises=(measured(100, 0.2),)).digest
+    assert one.digest != MeasuredCamera(name="Test", noises=(measured(100, 0.2, row_error=0.031),)).digest
+    assert len(one.digest) == 12
 
 
 @pytest.mark.parametrize(
-    ("gain", "read", "white", "black"), [(0.8, 2.5, 16383, 512), (0.12, 0.6, 1023, 60), (9.0, 12.0, 4095, 240)]
+    "wrong", [{"gain": 0.0}, {"read_lambda": (0.1, 0.0)}, {"drift_color_share": 2.0}, {"row_error": math.nan}]
 )
-def test_photon_transfer_recovers_what_was_planted(gain: float, read: float, white: int, black: int) -> None:
-    parameters = NoiseParameters(gain=gain, read_sigma_dn=read, black_level_dn=black, white_level_dn=white)
-    rng = np.random.default_rng(16)
-    texture = rng.random((255, 301), dtype=np.float32) ** 2 * np.float32(0.08)
-    frames = np.stack([add_noise(texture, RGGB, parameters, rng) for _ in range(7)])
-    frames[:, 5, 7] = (black, white, black, white, black, white, black)  # a pixel that jumps
-    measured = photon_transfer(frames, black, white)
-    assert measured.gain == pytest.approx(gain, rel=0.015)
-    assert measured.variance_at_black_dn2 == pytest.approx(read**2 + 1 / 12, rel=0.08)
-    assert len(measured.level_dn) == len(measured.variance_dn2) > 40
-
-
-def test_photon_transfer_does_not_mind_saturation_flicker_or_the_black_level() -> None:
-    rng = np.random.default_rng(17)
-    scene = np.linspace(0, 2, 401, dtype=np.float32)[None].repeat(150, axis=0)
-    frames = []
-    for offset in (0.0, 3.0, -2.0, 5.0, 1.0):
-        parameters = dataclasses.replace(RAW_14_BIT, gain=2.0, read_sigma_dn=4.0, black_drift_dn=(offset,) * 4)
-        frames.append(add_noise(scene, RGGB, parameters, rng))
-    stack = np.stack(frames)
-    black = np.full((150, 401), 512.0)
-    assert photon_transfer(stack, black, 16383).gain == pytest.approx(2.0, rel=0.03)
-    assert photon_transfer(stack, 400.0, 16383).gain == pytest.approx(2.0, rel=0.03)
-
-
-def test_photon_transfer_wants_frames_and_brightnesses() -> None:
-    with pytest.raises(SettingsError, match="four frames"):
-        photon_transfer(np.zeros((3, 8, 8), np.uint16), 0, 1023)
-    with pytest.raises(SettingsError, match="brightnesses"):
-        photon_transfer(np.full((4, 8, 8), 100, np.uint16), 60, 1023)
-    with pytest.raises(SettingsError, match="saturation"):
-        photon_transfer(np.full((4, 8, 8), 1023, np.uint16), 60, 1023)
-
-
-def test_dark_noise_recovers_what_was_planted() -> None:
-    rng = np.random.default_rng(18)
-    cfa = CFA.bayer("GBRG")
-    drift = (1.0, -1.5, 0.5, 2.0)
-    parameters = dataclasses.replace(
-        RAW_14_BIT, read_sigma_dn=2.5, read_lambda=0.05, row_sigma_dn=0.3, black_drift_dn=drift
-    )
-    fixed = rng.integers(0, 9, (901, 301)).astype(np.uint16)  # a fixed pattern, which must not count as noise
-    frames = np.stack([add_noise(np.zeros((901, 301), np.float32), cfa, parameters, rng) for _ in range(3)]) + fixed
-    measured = dark_noise(frames, cfa)
-    assert measured.pixel_sigma_dn == pytest.approx(2.5, rel=0.01)
-    assert measured.row_sigma_dn == pytest.approx(0.3, rel=0.06)
-    assert measured.read_sigma_dn == pytest.approx(math.sqrt(2.5**2 + 0.3**2 + 1 / 12), rel=0.01)
-    assert measured.frame_sigma_dn < 0.1
-    pattern = [fixed[cfa.plane_map(901, 301) == plane].mean() for plane in range(4)]
-    np.testing.assert_allclose(np.array(measured.black_dn) - 512 - pattern, drift, atol=0.06)
-    assert measured.mean_dn == pytest.approx(sum(measured.black_dn) / 4)
-
-
-def test_dark_noise_wants_two_frames() -> None:
-    with pytest.raises(SettingsError, match="two frames"):
-        dark_noise(np.zeros((1, 8, 8), np.uint16), RGGB)
-
-
-def read_pi_frames(folder: str) -> np.ndarray:
-    """Read the visible mosaics of a folder of DNGs: (N, H, W) uint16."""
-    if not SHARED.is_dir():
-        pytest.skip("the Raspberry Pi frames are not here")
-    rawpy = pytest.importorskip("rawpy")
-    frames = []
-    for path in sorted((SHARED / folder).glob("*.dng")):
-        with rawpy.imread(str(path)) as raw:
-            frames.append(raw.raw_image_visible.copy())
-    return np.stack(frames)
-
-
-def test_gain_of_a_real_camera() -> None:
-    """Ten frames of a still scene, so dark that it spans 15 DN; K = 0.0897 was found independently."""
-    measured = photon_transfer(read_pi_frames("burst"), 60, 1023)
-    assert measured.gain == pytest.approx(0.0897, rel=0.03)
-    assert math.sqrt(measured.variance_at_black_dn2) == pytest.approx(0.47, rel=0.05)
-
-
-def test_dark_frames_of_a_real_camera() -> None:
-    """Row noise is what the rows of a frame have of their own: each frame as a whole moves by more."""
-    measured = dark_noise(read_pi_frames("dark"), CFA.bayer("BGGR"))
-    assert measured.read_sigma_dn == pytest.approx(0.47, rel=0.05)
-    assert measured.mean_dn == pytest.approx(60.16, abs=0.05)
-    assert measured.row_sigma_dn == pytest.approx(0.053, rel=0.1)
-    assert measured.frame_sigma_dn == pytest.approx(0.144, rel=0.05)
-    darkest = CAMERAS[-1].typical(100)
-    assert darkest.read_sigma_dn == pytest.approx(measured.pixel_sigma_dn, rel=0.05)
-    assert darkest.row_sigma_dn == pytest.approx(measured.row_sigma_dn, rel=0.05)
+def test_impossible_measurements_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError):
+        measured(100, **{"gain": 1.0} | wrong)
+    with pytest.raises(SettingsError, match="at least one"):
+        MeasuredCamera(name="Test", noises=())

@@ -14,6 +14,7 @@ from typing import Final, Literal, TypeVar
 
 import numpy as np
 
+from alen.dark_frames import DarkFrame, subtract_dark
 from alen.enhance import Enhanced, Enhancer, Finished, check_ratio
 from alen.errors import AlenError, NotRawError, PictureError, RawError, SettingsError
 from alen.picture import SUFFIXES, Pixels, bits, write_linear_tiff, write_picture
@@ -73,6 +74,8 @@ class PictureSettings:
     """Write a sheet beside each picture, too, that shows it at other exposure ratios."""
     overwrite: bool = False
     """Replace what exists already."""
+    dark: DarkFrame | None = None
+    """Dark frames that are taken off every RAW image first."""
 
     def __post_init__(self) -> None:
         """Raise SettingsError on values no picture can be made with."""
@@ -129,7 +132,8 @@ class Done:
     warnings: tuple[str, ...]
     """What had to be assumed, and what lies outside of what the weights were trained for; one sentence each."""
     seconds: Mapping[str, float]
-    """Wall-clock seconds by part, in order: "decode", "prepare", "network", "write"; with a sheet "develop", "sheets".
+    """Wall-clock seconds by part, in order: "decode", "darks" if there are any, "prepare", "network", "write"; with a
+    sheet "develop", "sheets".
 
     Without a sheet, pictures are developed while the network runs.
     """
@@ -283,6 +287,9 @@ def _read(job: Job, settings: PictureSettings) -> _Read:
     clock = _Clock()
     raw = read_raw(job.source)
     clock.lap("decode")
+    if settings.dark is not None:
+        raw = subtract_dark(raw, settings.dark)
+        clock.lap("darks")
     return _Read(job, raw, clock.seconds)
 
 
@@ -310,6 +317,8 @@ def _write(made: _Made, settings: PictureSettings) -> Done:
     job, raw, result = made.read.job, made.read.raw, made.result
     clock = _Clock(made.seconds)
     metadata = {**result.metadata, "Source": raw.name}
+    if settings.dark is not None:
+        metadata["DarkFrames"] = f"{settings.dark.frames}, {settings.dark.name} first"
     if isinstance(result, Enhanced) and settings.linear:
         metadata["Orientation"] = str(raw.orientation)  # the pixels are not turned
         write_linear_tiff(job.target, result.linear, metadata=metadata)

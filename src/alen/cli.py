@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from alen import __version__
+from alen.commands.calibrate import calibrate
 from alen.commands.console import FAILED, INTERRUPTED, OK, WRONG_USAGE, Flag, Progress, complain, print_table
 from alen.commands.convert import convert
 from alen.commands.data import data
@@ -64,6 +65,16 @@ app.command(
     "  alen convert checkpoint_sony.pth -o sid.safetensors --network sid-unet --plane-order sid\n"
     "  alen convert model.npz -o sid.safetensors --network sid-unet --plane-order sid",
 )
+app.command(
+    calibrate,
+    usage="Usage: alen calibrate --dark DARK... --flat FLAT... -o CAMERA.json [OPTIONS]",
+    help_epilogue="Examples:\n\n"
+    "  alen calibrate --dark darks/ --flat flats/ -o camera.json --plots plots/\n"
+    "  alen calibrate --dark dark*.arw --flat wall*.arw -o camera.json\n"
+    "  alen calibrate --dark iso3200/darks/ --flat iso3200/flats/ -o camera.json\n\n"
+    "The last adds another ISO speed to the file. Then:\n\n"
+    "  alen train camera --photos photographs/ --out runs/mine --camera camera.json --init alen",
+)
 app.command(data)
 app.command(
     export,
@@ -87,7 +98,8 @@ _Files = Annotated[list[Path], Parameter(name="FILE", negative=(), json_list=Fal
     "  alen enhance night.arw\n"
     "  alen enhance night.arw -o night.jpg --ratio 100 --ev 0.5 --compare\n"
     "  alen enhance night.arw -o night.tif --linear\n"
-    "  alen enhance card/ -o pictures/ --format png",
+    "  alen enhance card/ -o pictures/ --format png\n"
+    "  alen enhance night.arw --dark darks/",
 )
 def enhance(
     files: _Files,
@@ -106,6 +118,7 @@ def enhance(
     force: Annotated[bool, Flag] = False,
     compare: Annotated[bool, Flag] = False,
     ratios: Annotated[bool, Flag] = False,
+    dark: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative=(), json_list=False)] = None,
 ) -> int:
     """Turn dark RAW files into finished pictures.
 
@@ -130,8 +143,11 @@ def enhance(
         force: Replace existing files.
         compare: Write NAME.compare.jpg, too: as shot, merely brightened and enhanced, side by side.
         ratios: Write NAME.ratios.jpg, too: the picture at exposure ratios from a quarter to four times its own.
+        dark: RAW files of the same camera and settings taken with the lens cap on, or folders of them, to take fixed
+            patterns and hot pixels off; named after the files to enhance.
     """
-    from alen.batch import Failed, PictureSettings, enhance_files, plan
+    from alen.batch import Failed, PictureSettings, enhance_files, find_raw_files, plan
+    from alen.dark_frames import read_dark_frames
     from alen.enhance import Enhancer
 
     settings = PictureSettings(
@@ -142,6 +158,7 @@ def enhance(
         compare=compare,
         ratios=ratios,
         overwrite=force,
+        dark=read_dark_frames(find_raw_files(dark)) if dark else None,
     )
     jobs = plan(files, output=output, picture_format=picture_format, linear=linear)
     max_memory_bytes = None if max_memory is None else int(max_memory * 1e9)

@@ -11,6 +11,7 @@ AlenError
 ├── DeviceError                 the device that was asked for is not there
 ├── SettingsError               a setting is out of its range (also a ValueError)
 ├── DataError                   a data set is incomplete or has another layout
+├── CalibrationError            frames do not fit together or do not show a camera's noise, or a calibration is damaged
 └── TrainingError               training cannot start, go on or be resumed
 
 A message says what was expected, what came, and what to do next; it names the file when there is one.
@@ -59,6 +60,10 @@ class SettingsError(AlenError, ValueError):
 
 class DataError(AlenError):
     """A data set is incomplete or has another layout."""
+
+
+class CalibrationError(AlenError):
+    """Frames do not fit together or do not show a camera's noise, or a calibration is damaged."""
 
 
 class TrainingError(AlenError):

@@ -1,4 +1,4 @@
-"""Sensor noise as physics: sample it, predict its variance, and measure it in real frames.
+"""Sensor noise as physics: sample it and predict its variance. `alen.calibrate` measures it in real frames.
 
 A pixel counts electrons (Poisson), multiplies them by the system gain K and gets read noise (Tukey lambda or
 Gaussian), row noise, a black level that drifts per CFA color, rounding to integers and the limits of the ADC:
@@ -7,7 +7,8 @@ Gaussian), row noise, a black level that drifts per CFA color, rounding to integ
 
 The model is that of Wei et al., "A Physics-based Noise Formation Model for Extreme Low-light Raw Denoising", CVPR
 2020 (https://arxiv.org/abs/2003.12751), with the joint sampling of K and the read noise it proposes. `CAMERAS` holds
-published calibrations as constants; `sample_generic` is the wide prior that training for unknown cameras needs.
+published calibrations as constants; `sample_generic` is the wide prior that training for unknown cameras needs;
+`MeasuredCamera` is a camera of one's own.
 
 Two things differ from the published models. Rounding is done, not simulated by uniform noise. And read noise is given
 by its *standard deviation*: the Tukey-lambda numbers of calibrations are the scale of scipy's ``tukeylambda``, whose
@@ -19,8 +20,10 @@ Everything is numpy; DN are digital numbers at the file's bit depth; quantities 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
@@ -581,7 +584,7 @@ CAMERAS: Final[tuple[CameraNoise, ...]] = (
             ),
         ),
         drift=BlackDrift(base_dn=0.2, per_gain=0.0, color_share=0.1),
-        source="measured by `photon_transfer` and `dark_noise` in ten frames of a still scene and four dark frames",
+        source="measured by `alen.calibrate` in ten frames of a still scene and four dark frames",
         licence="own measurement",
     ),
 )
@@ -629,189 +632,153 @@ def sample_generic(rng: np.random.Generator) -> NoiseParameters:
     )
 
 
-def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    return math.exp(rng.uniform(math.log(low), math.log(high)))
-
-
 # ---------------------------------------------------------------------------------------------------------------------
-# Measuring
+# A camera of one's own
 # ---------------------------------------------------------------------------------------------------------------------
+
+GAIN_MARGIN: Final = 0.05
+"""Relative standard deviation by which sampled gains vary around a measured one, beside its error."""
+
+NOISE_MARGIN: Final = 0.1
+"""The same of read noise, row noise and drift: what differs between two bodies of a model, or with the temperature."""
+
+LAMBDA_MARGIN: Final = 0.03
+"""What the range of Tukey's lambda is widened by at both ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhotonTransfer:
-    """The mean-variance line of a sensor: variance = gain · level + variance at black."""
+class MeasuredNoise:
+    """The noise of one camera at one ISO speed, as `alen calibrate` measured it.
 
+    Errors are relative standard errors. Quantities per CFA color are R, Gr, Gb, B.
+
+    Raises:
+        SettingsError: A value is out of its range.
+    """
+
+    iso: float
+    """ISO speed."""
     gain: float
     """System gain K in DN per electron."""
+    gain_error: float
+    """Of the gain."""
+    read_sigma_dn: float
+    """Standard deviation of the read noise in DN, without quantization."""
+    read_error: float
+    """Of the read noise."""
+    read_lambda: tuple[float, float] | None
+    """Tukey's lambda of the read noise, from … to; None: Gaussian."""
+    row_sigma_dn: float
+    """Standard deviation of the row noise in DN."""
+    row_error: float
+    """Of the row noise."""
+    black_offset_dn: tuple[float, float, float, float]
+    """True black level less the file's, in DN."""
+    drift_sigma_dn: float
+    """Standard deviation of the black level from frame to frame, in DN."""
+    drift_color_share: float
+    """Share of its variance that every color has for itself."""
+    black_level_dn: float
+    """Black level that the file tells, mean of the colors, in DN."""
+    white_level_dn: int
+    """Level of saturation in DN."""
 
-    variance_at_black_dn2: float
-    """Variance without light in DN²: read² + row² + 1/12."""
+    def __post_init__(self) -> None:
+        """Raise SettingsError unless it can be sampled."""
+        self.typical()
+        low, high = self.read_lambda or (0.0, 0.0)
+        if not -0.5 < low <= high < 2:
+            raise SettingsError(f"Tukey's lambda lies between -0.5 and 2; got {self.read_lambda}.")
+        errors = (self.gain_error, self.read_error, self.row_error, self.drift_sigma_dn)
+        if not all(math.isfinite(error) and error >= 0 for error in errors) or not 0 <= self.drift_color_share <= 1:
+            raise SettingsError("Errors and drift are at least 0, and the share of a color 0 to 1.")
 
-    level_dn: tuple[float, ...]
-    """Mean above black of every point of the line, in DN."""
-
-    variance_dn2: tuple[float, ...]
-    """Temporal variance of every point, in DN²."""
+    def typical(self) -> NoiseParameters:
+        """Return the measured values, without margins and drift, but with the offset of the black level."""
+        return NoiseParameters(
+            gain=self.gain,
+            read_sigma_dn=self.read_sigma_dn,
+            read_lambda=None if self.read_lambda is None else sum(self.read_lambda) / 2,
+            row_sigma_dn=self.row_sigma_dn,
+            black_drift_dn=self.black_offset_dn,
+            black_level_dn=self.black_level_dn,
+            white_level_dn=self.white_level_dn,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
-class DarkNoise:
-    """What frames without light tell."""
+class MeasuredCamera:
+    """The noise of one camera as measured, for training: `alen train camera --camera`."""
 
-    black_dn: tuple[float, float, float, float]
-    """Mean of R, Gr, Gb, B in DN; less the file's black level it is the black drift."""
+    name: str
+    """Maker and model."""
+    noises: tuple[MeasuredNoise, ...]
+    """At least one, by rising ISO speed."""
 
-    frame_sigma_dn: float
-    """Standard deviation of the mean from frame to frame, in DN."""
-
-    read_sigma_dn: float
-    """Standard deviation of a pixel over time in DN: read noise, row noise and quantization together."""
-
-    row_sigma_dn: float
-    """Standard deviation of the row offset over time, in DN."""
+    def __post_init__(self) -> None:
+        """Raise SettingsError if there is no noise."""
+        if not self.noises:
+            raise SettingsError(f"{self.name}: at least one ISO speed is needed.")
 
     @property
-    def mean_dn(self) -> float:
-        """Mean of the four colors in DN."""
-        return sum(self.black_dn) / 4
+    def digest(self) -> str:
+        """12 hexadecimal digits that tell these figures from others."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
 
-    @property
-    def pixel_sigma_dn(self) -> float:
-        """Read noise alone, as `NoiseParameters.read_sigma_dn` wants it: less row noise and quantization."""
-        return math.sqrt(max(self.read_sigma_dn**2 - self.row_sigma_dn**2 - QUANTIZATION_VARIANCE_DN2, 0.0))
+    def sample(self, rng: np.random.Generator) -> NoiseParameters:
+        """Draw the noise of an exposure.
 
+        K is drawn log-uniformly from the lowest to the highest one measured; the rest is interpolated, logarithms over
+        the logarithm of K. Then each gets its error and a margin (`GAIN_MARGIN`, `NOISE_MARGIN`, `LAMBDA_MARGIN`). The
+        black level drifts from frame to frame as measured. Its constant offset from the file's level is there in half
+        of the draws: those who subtract dark frames have none.
+        """
+        lower, upper, t = self._neighbors(rng.random())
 
-def photon_transfer(
-    frames: NDArray[np.uint16],
-    black_level_dn: float | NDArray[np.floating],
-    white_level_dn: float,
-    *,
-    bins: int = 32,
-) -> PhotonTransfer:
-    """Measure the gain from repeated frames of a still scene.
+        def draw(name: str, error: str | None, margin: float) -> float:
+            a, b = (max(float(getattr(noise, name)), 1e-9) for noise in (lower, upper))
+            spread = 0.0 if error is None else (1 - t) * getattr(lower, error) + t * getattr(upper, error)
+            return float(a ** (1 - t) * b**t * math.exp(math.hypot(margin, min(spread, 1.0)) * rng.standard_normal()))
 
-    The temporal variance of pixels of like brightness is drawn over their level, and a line is fitted
-    (https://en.wikipedia.org/wiki/Photon_transfer_curve). Fixed patterns and texture of the scene fall out. One half of
-    the frames sorts the pixels into bins and the other gives level and variance, then the other way round: sorting by
-    the very values that are measured would tilt the line. The mean of each frame is made equal first, against flicker.
-    Pixels above 90 % of the range, and those that vary more than noise can, do not take part.
+        gain = draw("gain", "gain_error", GAIN_MARGIN)
+        read = draw("read_sigma_dn", "read_error", NOISE_MARGIN)
+        row = draw("row_sigma_dn", "row_error", NOISE_MARGIN)
+        sigma = draw("drift_sigma_dn", None, NOISE_MARGIN)
+        nearest = lower if t < 0.5 else upper
+        u, has_offset = rng.random(), rng.random() < 0.5
+        shape = None
+        if nearest.read_lambda is not None:
+            low, high = nearest.read_lambda[0] - LAMBDA_MARGIN, nearest.read_lambda[1] + LAMBDA_MARGIN
+            shape = max(low + u * (high - low), -0.49)
+        drift = BlackDrift(base_dn=sigma, per_gain=0.0, color_share=nearest.drift_color_share).sample(gain, rng)
+        offsets = [(1 - t) * a + t * b for a, b in zip(lower.black_offset_dn, upper.black_offset_dn, strict=True)]
+        r, gr, gb, b = (d + has_offset * offset for d, offset in zip(drift, offsets, strict=True))
+        return NoiseParameters(
+            gain=gain,
+            read_sigma_dn=read,
+            read_lambda=shape,
+            row_sigma_dn=row,
+            black_drift_dn=(r, gr, gb, b),
+            black_level_dn=nearest.black_level_dn,
+            white_level_dn=nearest.white_level_dn,
+        )
 
-    Args:
-        frames: (N, H, W) uint16, at least four frames of the same exposure; the more brightnesses, the better.
-        black_level_dn: Black level in DN, one number or an array that broadcasts to (H, W). If it is too low by d,
-            `variance_at_black_dn2` comes out lower by K·d; the gain does not depend on it.
-        white_level_dn: Level of saturation in DN.
-        bins: Number of brightness classes per half.
+    def _neighbors(self, u: float) -> tuple[MeasuredNoise, MeasuredNoise, float]:
+        """Return the two noises around a place ``u`` in [0, 1) between the gains, and where between them it lies.
 
-    Returns:
-        Gain, variance at black, and the points.
-
-    Raises:
-        SettingsError: Fewer than four frames, or the scene has fewer than three brightnesses below saturation.
-    """
-    if frames.ndim != 3 or len(frames) < 4:
-        raise SettingsError(f"Photon transfer wants at least four frames (N, H, W); got shape {frames.shape}.")
-    stack = frames.astype(np.float32) - np.asarray(black_level_dn, np.float32)
-    means = stack.mean(axis=(1, 2), dtype=np.float64)
-    stack -= (means - means.mean()).astype(np.float32)[:, None, None]
-    range_dn = float(white_level_dn - np.mean(black_level_dn))
-    even, odd = stack[0::2], stack[1::2]
-    points = [_mean_variance(even, odd, range_dn, bins), _mean_variance(odd, even, range_dn, bins)]
-    level, variance, degrees = np.concatenate(points, axis=1)
-    if len(np.unique(level)) < 3:
-        raise SettingsError("Photon transfer wants a scene of several brightnesses below saturation; got a flat one.")
-    gain, at_black = _fit_line(level, variance, degrees)
-    return PhotonTransfer(
-        gain=gain,
-        variance_at_black_dn2=at_black,
-        level_dn=tuple(float(value) for value in level),
-        variance_dn2=tuple(float(value) for value in variance),
-    )
-
-
-def dark_noise(frames: NDArray[np.uint16], cfa: CFA) -> DarkNoise:
-    """Measure black level, read noise and row noise from frames taken without light.
-
-    Everything is measured over time, on differences from the mean frame, so that fixed patterns fall out, and every
-    frame's own mean is taken off first. Row means hold 1/W of the pixels' variance, which is taken out.
-
-    Args:
-        frames: (N, H, W) uint16 dark frames of the same exposure, at least two.
-        cfa: Their pattern.
-
-    Returns:
-        Black per CFA color and the noises, in DN.
-
-    Raises:
-        SettingsError: Fewer than two frames.
-    """
-    if frames.ndim != 3 or len(frames) < 2:
-        raise SettingsError(f"Dark noise wants at least two frames (N, H, W); got shape {frames.shape}.")
-    count, height, width = frames.shape
-    stack = frames.astype(np.float32)
-    planes = cfa.plane_map(height, width)
-    mean = stack.mean(axis=0, dtype=np.float64)
-    black = np.bincount(planes.ravel(), mean.ravel(), 4) / np.maximum(np.bincount(planes.ravel(), minlength=4), 1)
-    frame_means = stack.mean(axis=(1, 2), dtype=np.float64)
-    stack -= frame_means.astype(np.float32)[:, None, None]
-    stack -= stack.mean(axis=0)
-    share = count / (count - 1)  # differences from the mean of N have (N − 1)/N of the variance
-    row_means = stack.mean(axis=2)  # (N, H)
-    total = share * float(np.mean(np.square(stack), dtype=np.float64))
-    of_rows = share * float(np.mean(np.square(row_means), dtype=np.float64))
-    within = (total - of_rows) * width / max(width - 1, 1)
-    r, gr, gb, b = (float(value) for value in black)
-    return DarkNoise(
-        black_dn=(r, gr, gb, b),
-        frame_sigma_dn=float(np.std(frame_means, ddof=1)),
-        read_sigma_dn=math.sqrt(total),
-        row_sigma_dn=math.sqrt(max(of_rows - within / width, 0.0)),
-    )
+        Between two noises of different white levels, whose DN mean different things, it is the nearer one, twice.
+        """
+        noises = sorted(self.noises, key=lambda noise: noise.gain)
+        logs = [math.log(noise.gain) for noise in noises]
+        at = logs[0] + u * (logs[-1] - logs[0])
+        index = max((i for i, log in enumerate(logs[:-1]) if log <= at), default=0)
+        lower, upper = noises[index], noises[min(index + 1, len(noises) - 1)]
+        span = math.log(upper.gain / lower.gain)
+        t = (at - logs[index]) / span if span > 0 else 0.0
+        if lower.white_level_dn != upper.white_level_dn:
+            lower = upper = lower if t < 0.5 else upper
+        return lower, upper, t
 
 
-def _mean_variance(
-    sorting: NDArray[np.float32], measured: NDArray[np.float32], range_dn: float, bins: int
-) -> NDArray[np.float64]:
-    """Sort pixels by one stack of frames and measure another: → (3, points) level, variance, degrees of freedom."""
-    key = sorting.mean(axis=0).ravel()
-    level = measured.mean(axis=0).ravel()
-    variance = measured.var(axis=0, ddof=1).ravel()
-    dark = key < 0.9 * range_dn
-    key, level, variance = key[dark], level[dark], variance[dark]
-    if key.size == 0:
-        raise SettingsError("Photon transfer wants pixels below 90 % of saturation; there are none.")
-    edges = np.unique(np.quantile(key, np.linspace(0, 1, bins + 1)[1:-1]))  # means of integers tie
-    index = np.searchsorted(edges, key, side="right")
-    for _ in range(2):  # second pass: without pixels that jump (30 × the mean has a chance of 4e-8 even for pairs)
-        count = np.bincount(index, minlength=len(edges) + 1)
-        filled = np.maximum(count, 1)
-        mean_variance = np.bincount(index, variance, len(edges) + 1) / filled
-        mean_level = np.bincount(index, level, len(edges) + 1) / filled
-        calm = variance <= 30 * mean_variance[index]
-        index, level, variance = index[calm], level[calm], variance[calm]
-    points = np.stack([mean_level, mean_variance, count * (len(measured) - 1.0)])
-    return np.asarray(points[:, (count > 1) & (mean_variance > 0)])
-
-
-def _fit_line(
-    level: NDArray[np.float64], variance: NDArray[np.float64], degrees: NDArray[np.float64]
-) -> tuple[float, float]:
-    """Fit variance = slope · level + intercept robustly, each point weighted by its own uncertainty.
-
-    A variance with n degrees of freedom has a standard error of √(2/n) of itself; "itself" is the fitted line, since
-    weights from the measured value would favour points that came out low. Huber's weights tame outliers.
-    """
-    design = np.stack([level, np.ones_like(level)], axis=1)
-    expected = np.full_like(variance, np.median(variance))
-    tame = np.ones_like(variance)
-    slope = intercept = 0.0
-    for _ in range(20):
-        error = np.maximum(expected, 1e-3 * np.median(variance)) * np.sqrt(2 / degrees)
-        weight = np.sqrt(tame) / error
-        slope, intercept = np.linalg.lstsq(design * weight[:, None], variance * weight, rcond=None)[0]
-        expected = slope * level + intercept
-        deviation = np.abs(variance - expected) / error
-        scale = max(1.4826 * float(np.median(deviation)), 1e-12)
-        tame = np.minimum(1, 1.5 * scale / np.maximum(deviation, 1e-12))
-    return float(slope), float(intercept)
+def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    return math.exp(rng.uniform(math.log(low), math.log(high)))

@@ -191,6 +191,8 @@ class RawHeader:
     """ISO speed; None if unknown."""
     exposure_time_s: float | None
     """Exposure time in seconds; None if unknown."""
+    aperture: float | None
+    """F-number; None if unknown."""
 
 
 def read_raw(source: str | os.PathLike[str] | bytes | BinaryIO) -> RawImage:
@@ -232,6 +234,7 @@ def read_header(source: str | os.PathLike[str] | bytes | BinaryIO) -> RawHeader:
             camera=_camera(tags, opened.structure),
             iso=exposure.iso,
             exposure_time_s=exposure.time_s,
+            aperture=exposure.aperture,
         )
 
 

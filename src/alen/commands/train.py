@@ -59,7 +59,7 @@ class Options:
     resume: Annotated[bool, Flag] = False
     """Go on from the checkpoint of the run."""
     init: Path | None = None
-    """Weights to start from."""
+    """Weights to start from: a file, or the name of shipped weights such as alen."""
     threads: int | None = None
     """CPU threads of the network."""
     workers: int = 1
@@ -75,9 +75,16 @@ class Options:
     help_epilogue="Examples:\n\n"
     "  alen train camera --photos photographs/ --out runs/first\n"
     "  alen train camera --photos photographs/ --out runs/first --resume\n"
-    "  alen train camera --photos photographs/ --out runs/short --steps 2000 --patch 64 --batch 8",
+    "  alen train camera --photos photographs/ --out runs/short --steps 2000 --patch 64 --batch 8\n"
+    "  alen train camera --photos photographs/ --out runs/mine --camera camera.json --init alen --steps 3000 --lr 1e-4",
 )
-def camera(*, photos: Path, network: Literal["alen", "alen-fast"] = "alen", options: Options) -> int:
+def camera(
+    *,
+    photos: Path,
+    network: Literal["alen", "alen-fast"] = "alen",
+    calibration: Annotated[Path | None, Parameter(name="--camera")] = None,
+    options: Options,
+) -> int:
     """Train weights for every Bayer camera, from photographs and simulated noise.
 
     What is not given is as in the recipe of the weights that ship. The run can
@@ -86,15 +93,19 @@ def camera(*, photos: Path, network: Literal["alen", "alen-fast"] = "alen", opti
     Args:
         photos: Folder of clean photographs: JPEG, PNG, WebP, TIFF or Radiance HDR. A tenth is held out to judge by.
         network: The form to train, by the name of the weights that ship of it.
+        calibration: A calibration that alen calibrate wrote: noise of that camera instead of all cameras'.
         options: What every recipe lets you change.
     """
     require_torch()
+    from alen.camera_file import read_camera
     from alen.training import recipes
     from alen.training.sources import Photographs
 
-    config = _changed(recipes.camera(network), options)
+    sensor = None if calibration is None else read_camera(calibration).noise
+    config = replace(_changed(recipes.camera(network), options), sensor=sensor)
     source = Photographs(photos, options.cache if options.cache is not None else options.out / "cache")
-    return _run(config, source, options, f"Training on the photographs in {photos}")
+    what = f"Training on the photographs in {photos}" + (f" for the noise of a {sensor.name}" if sensor else "")
+    return _run(config, source, options, what)
 
 
 @train.command(

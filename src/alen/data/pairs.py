@@ -16,7 +16,7 @@ from alen.cfa import CFA, pack
 from alen.color import eotf_inverse_srgb
 from alen.data.photos import PhotoCache, Scene, random_scene
 from alen.levels import amplify, normalize
-from alen.noise import NoiseParameters, add_noise, sample_generic
+from alen.noise import MeasuredCamera, NoiseParameters, add_noise, sample_generic
 
 _RGGB = CFA.bayer("RGGB")
 
@@ -25,13 +25,16 @@ class PhotoPairs(Dataset[tuple[Tensor, Tensor]]):
     """Pairs made from photographs, the physics of noise, and chance.
 
     Item (i, s) is the i-th pair in packed size s: planes (4, s, s) float32 linear, white-balanced, × ratio, signed;
-    truth (3, 2s, 2s) float32 display-encoded camera RGB.
+    truth (3, 2s, 2s) float32 display-encoded camera RGB. The noise is that of ``sensor``, else of imaginary cameras.
     """
 
-    def __init__(self, cache: PhotoCache, *, ratios: tuple[float, float], seed: int) -> None:
+    def __init__(
+        self, cache: PhotoCache, *, ratios: tuple[float, float], seed: int, sensor: MeasuredCamera | None = None
+    ) -> None:
         self.cache = cache
         self.ratios = ratios
         self.seed = seed
+        self.sensor = sensor
 
     def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, Tensor]:
         index, size = item
@@ -39,7 +42,8 @@ class PhotoPairs(Dataset[tuple[Tensor, Tensor]]):
         scene = random_scene(self.cache, 2 * size, rng)
         low, high = np.log(self.ratios)
         ratio = float(np.exp(rng.uniform(low, high)))
-        planes, truth = make_pair(scene, ratio, sample_generic(rng), rng)
+        noise = sample_generic(rng) if self.sensor is None else self.sensor.sample(rng)
+        planes, truth = make_pair(scene, ratio, noise, rng)
         return to_tensors(planes, truth)
 
 

@@ -73,6 +73,7 @@ def load_checkpoint(
     saved, wanted = json.loads(header.get("config", "null")), json.loads(json.dumps(asdict(config)))
     if isinstance(saved, dict) and isinstance(saved.get("network"), dict):
         # settings that did not exist yet when it was written had their defaults
+        saved = json.loads(json.dumps(asdict(type(config)()))) | saved
         saved["network"] = json.loads(json.dumps(asdict(type(config.network)()))) | saved["network"]
     if saved != wanted:
         keys = sorted(k for k in wanted if not isinstance(saved, dict) or saved.get(k) != wanted[k])

@@ -24,7 +24,7 @@ from alen.training.losses import training_loss
 from alen.training.processes import Processes
 from alen.training.records import Records, describe_run
 from alen.training.sources import Source
-from alen.weights import TrainingFacts, load_weights, save_weights
+from alen.weights import TrainingFacts, find_weights, load_weights, save_weights
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ def train(
         source: The pairs, and others held out for validation alone.
         run: The run's folder; its run.md tells what is in it.
         resume: Go on from the run's checkpoint if there is one.
-        initial_weights: Weights to start from, of the same network; None starts fresh.
+        initial_weights: Weights to start from, of the same network: a file, or the name of shipped ones; None starts
+            fresh.
         threads: CPU threads of the network; None leaves torch's choice.
         workers: Processes that make pairs ahead of time; 0 makes them in between, in this one. The pairs are the same.
         device: "cpu", "cuda" or "cuda:N".
@@ -198,8 +199,8 @@ def learning_rate_at(step: int, config: TrainingConfig) -> float:
 
 
 def load_into(network: nn.Module, path: Path, config: AlenConfig | SidUnetConfig) -> None:
-    """Load weights of the same configuration into a network; WeightsError if they do not fit."""
-    weights = load_weights(path)
+    """Load weights of the same configuration, a file or shipped ones, into a network; TrainingError if they differ."""
+    weights = load_weights(find_weights(str(path)))
     if weights.config != config:
         raise TrainingError(f"{path}: holds weights of another network: {weights.config}, but this is {config}.")
     network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.arrays.items()})
@@ -221,7 +222,7 @@ def save_weights_of(
         photographs=source.scenes,
         recipe=recipe,
         scores={f"x{ratio:g}": {"psnr_db": round(s[0], 3), "ssim": round(s[1], 4)} for ratio, s in scores.items()},
-        data=source.description,
+        data=source.description if config.sensor is None else f"{source.description} of a {config.sensor.name}",
     )
     save_weights(path, arrays, config.network, facts)
 

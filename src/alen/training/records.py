@@ -19,6 +19,7 @@ import torch
 import alen
 from alen.training.config import TrainingConfig
 from alen.training.processes import Processes
+from alen.weights import find_weights, load_weights
 
 _STEP_COLUMNS = ("step", "loss", "learning_rate", "gradient_norm", "seconds", "waiting")
 _SCORE_COLUMNS = ("step", "ratio", "psnr", "ssim")
@@ -116,6 +117,7 @@ def describe_run(
         "config": asdict(config),
         "network": type(config.network).__name__,
         **data,
+        "initial_weights": initial_weights and load_weights(find_weights(str(initial_weights))).digest,
         "versions": versions,
         "commit": _commit(),
         "command": shlex.join(sys.argv),
@@ -126,7 +128,10 @@ def describe_run(
     _write(run / "config.json", json.dumps(facts, indent=1) + "\n")
     name, settings = type(config.network).__name__.removesuffix("Config"), asdict(config)
     network = settings.pop("network")
-    start = "fresh weights" if initial_weights is None else str(initial_weights)
+    if config.sensor is not None:
+        speeds = ", ".join(f"{noise.iso:g}" for noise in config.sensor.noises)
+        settings["sensor"] = f"{config.sensor.name}, calibrated at ISO {speeds}, digest {config.sensor.digest}"
+    start = "fresh weights" if initial_weights is None else f"{initial_weights} {facts['initial_weights']}"
     page = [
         "# A training run of alen",
         "",

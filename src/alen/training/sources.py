@@ -85,11 +85,13 @@ class Photographs:
 
     def pairs(self, config: TrainingConfig) -> PhotoPairs:
         """Return pairs made from the photographs."""
-        return PhotoPairs(PhotoCache(self._train, self._cache), ratios=config.ratios, seed=config.seed)
+        cache = PhotoCache(self._train, self._cache)
+        return PhotoPairs(cache, ratios=config.ratios, seed=config.seed, sensor=config.sensor)
 
-    def validation(self, config: TrainingConfig) -> PhotoValidation:  # noqa: ARG002 - the same for every network
-        """Return squares of the photographs held out."""
-        return PhotoValidation(PhotoCache([p for p in self._held_out if p.suffix.lower() != ".hdr"], self._cache))
+    def validation(self, config: TrainingConfig) -> PhotoValidation:
+        """Return squares of the photographs held out, with the noise of the camera that is trained for."""
+        photos = [p for p in self._held_out if p.suffix.lower() != ".hdr"]
+        return PhotoValidation(PhotoCache(photos, self._cache), sensor=config.sensor)
 
 
 class CachedPairs:

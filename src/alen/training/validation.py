@@ -18,7 +18,7 @@ from alen.data.pairs import make_pair
 from alen.data.photos import PhotoCache, sample_camera, unprocess
 from alen.data.real_pairs import central_square
 from alen.metrics import psnr, ssim
-from alen.noise import CAMERAS
+from alen.noise import CAMERAS, MeasuredCamera
 from alen.picture import write_picture
 
 VALIDATION_RATIOS = (1.0, 8.0, 32.0, 100.0, 300.0)
@@ -38,9 +38,15 @@ class Validation(Protocol):
 
 
 class PhotoValidation:
-    """Central squares of the held-out photographs at fixed ratios, cameras and noise; the same on every machine."""
+    """Central squares of the held-out photographs at fixed ratios, cameras and noise; the same on every machine.
 
-    def __init__(self, cache: PhotoCache, *, side: int = 256) -> None:
+    The noise is that of the calibrated cameras at ISO 1600 in turn, or of ``sensor`` at its ISO speeds in turn.
+    """
+
+    def __init__(self, cache: PhotoCache, *, side: int = 256, sensor: MeasuredCamera | None = None) -> None:
+        noises = [camera.typical(1600) for camera in CAMERAS]
+        if sensor is not None:
+            noises = [noise.typical() for noise in sensor.noises]
         self._samples: list[tuple[float, NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]] = []
         for index in range(len(cache)):
             whole = cache.whole(index)
@@ -49,8 +55,7 @@ class PhotoValidation:
             for ratio in VALIDATION_RATIOS:
                 rng = np.random.default_rng((index, int(ratio)))
                 scene = unprocess(whole[y : y + height, x : x + width], *sample_camera(rng))
-                noise = CAMERAS[index % len(CAMERAS)].typical(1600)
-                planes, truth = make_pair(scene, ratio, noise, rng)
+                planes, truth = make_pair(scene, ratio, noises[index % len(noises)], rng)
                 self._samples.append((ratio, planes, truth, scene.cam2rgb))
 
     def score(self, network: nn.Module, precision: str) -> dict[float, tuple[float, float]]:
