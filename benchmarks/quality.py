@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -38,8 +39,9 @@ from alen.classical.pipeline import libraw, nonlocal_means_pipeline
 from alen.color import develop, eotf_inverse_srgb
 from alen.data.photos import PhotoCache, Scene, find_photos, sample_camera, split, unprocess
 from alen.demosaic import demosaic_malvar
-from alen.engines import MULTIPLE, Engine
+from alen.engines import MULTIPLE, Engine, Precision
 from alen.engines.openvino import OpenVinoEngine
+from alen.evaluate.summary import bootstrap_mean
 from alen.levels import amplify, normalize
 from alen.metrics import psnr, ssim
 from alen.noise import CAMERAS, QUANTIZATION_VARIANCE_DN2, CameraNoise, add_noise
@@ -53,6 +55,9 @@ _BEGIN, _END = "<!-- quality: begin -->", "<!-- quality: end -->"
 _RGGB: Final = CFA.bayer("RGGB")
 
 EngineName = Literal["openvino", "torch"]
+
+OPPONENTS: Final = ("LibRaw", "Non-local means")
+"""The methods that are no networks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,9 +167,12 @@ def demosaic_only(exposure: Exposure) -> NDArray[np.float32]:
     return padding.crop(demosaic_malvar(planes))
 
 
-def network(weights: Weights, engine: EngineName) -> Method:
+def network(weights: Weights, engine: EngineName, precision: Precision) -> Method:
     """Return the method that runs a network on one thread."""
-    infer = OpenVinoEngine(weights, threads=1).run if engine == "openvino" else _torch_engine(weights).run
+    if engine == "openvino":
+        infer = OpenVinoEngine(weights, precision=precision, threads=1).run
+    else:
+        infer = _torch_engine(weights, precision).run
 
     def run(exposure: Exposure) -> NDArray[np.float32]:
         padding, planes = _planes(exposure, 2 * MULTIPLE)
@@ -173,10 +181,10 @@ def network(weights: Weights, engine: EngineName) -> Method:
     return run
 
 
-def _torch_engine(weights: Weights) -> Engine:
+def _torch_engine(weights: Weights, precision: Precision) -> Engine:
     from alen.engines.torch import TorchEngine
 
-    return TorchEngine(weights, precision="float32", threads=1)
+    return TorchEngine(weights, precision=precision, threads=1)
 
 
 def _planes(exposure: Exposure, multiple: int) -> tuple[Padding, NDArray[np.float32]]:
@@ -200,15 +208,16 @@ def _start_worker(
     cache_folder: Path,
     weights: Sequence[str],
     engine: EngineName,
+    precision: Precision,
     sheets: Mapping[float, tuple[int, int]],
 ) -> None:
     """Prepare a process: photographs and methods."""
     global _worker
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    methods: dict[str, Method] = {"LibRaw": run_libraw, "Non-local means": run_nonlocal_means}
+    methods: dict[str, Method] = dict(zip(OPPONENTS, (run_libraw, run_nonlocal_means), strict=True))
     for name in weights:
         loaded = load_weights(find_weights(name))
-        methods[loaded.name] = network(loaded, engine)
+        methods[loaded.name] = network(loaded, engine, precision)
     _worker = _Worker(protocol, PhotoCache(photos, cache_folder), methods, sheets)
 
 
@@ -311,6 +320,7 @@ def run(
     weights: Sequence[str],
     *,
     engine: EngineName = "openvino",
+    precision: Precision = "auto",
     workers: int,
     console: Console,
 ) -> tuple[list[Record], list[Sheet]]:
@@ -332,7 +342,7 @@ def run(
         sheets = {
             ratio: (photo, 0) for ratio, photo in zip(shown, _detailed(cache, protocol, len(shown)), strict=False)
         }
-        prepared = (protocol, photos, Path(folder), weights, engine, sheets)
+        prepared = (protocol, photos, Path(folder), weights, engine, precision, sheets)
         # spawned, not forked: LibRaw's threads do not survive a fork
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, prepared) as pool:
             futures = {pool.submit(_run_task, *task): task for task in tasks}
@@ -432,9 +442,56 @@ def markdown(protocol: Protocol, records: Sequence[Record], about: Mapping[str, 
         f"Commit {about['commit'][:12]}, {about['hardware']['processor']}, {about['hardware']['cores']} cores; "
         "every image is a record in `benchmarks/results/quality.json`.",
     ]
+    lines += _gains(protocol, records)
     if image is not None:
         lines += ["", f"![Crops at 100 %: input, methods and truth by ratio]({image})"]
     return "\n".join(lines) + "\n"
+
+
+def _gains(protocol: Protocol, records: Sequence[Record]) -> list[str]:
+    """Return tables of what networks are ahead of their opponents, image by image."""
+    scores = {(r.method, r.photograph, r.camera, r.ratio): r.psnr_db for r in records}
+    methods = list(dict.fromkeys(r.method for r in records))
+    networks = [method for method in methods if method not in OPPONENTS]
+    images = list(dict.fromkeys((r.photograph, r.camera) for r in records))
+
+    def differences(method: str, opponent: str, ratio: float, cameras: Sequence[str]) -> dict[str, list[float]]:
+        """By photograph."""
+        by_photograph: dict[str, list[float]] = {}
+        for photograph, camera in images:
+            if camera in cameras:
+                difference = scores[method, photograph, camera, ratio] - scores[opponent, photograph, camera, ratio]
+                by_photograph.setdefault(photograph, []).append(difference)
+        return by_photograph
+
+    lines = [
+        "",
+        "### How far ahead",
+        "",
+        "Differences of PSNR in dB, image by image. The interval is that of a bootstrap over the photographs.",
+        "",
+        "| | ratio | mean | 95 % interval | median | worst image | images behind |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for method, opponent in product(networks, OPPONENTS):
+        for ratio in protocol.ratios:
+            by_photograph = differences(method, opponent, ratio, protocol.cameras)
+            values = [value for group in by_photograph.values() for value in group]
+            interval = bootstrap_mean(values, [name for name, group in by_photograph.items() for _ in group], seed=0)
+            low, high = ("–" if end is None else f"{end:+.2f}" for end in (interval.low, interval.high))
+            lines.append(
+                f"| {method} − {opponent} | ×{ratio:g} | {interval.mean:+.2f} | {low} to {high} | "
+                f"{np.median(values):+.2f} | {min(values):+.2f} | {np.mean(np.asarray(values) < 0):.0%} |"
+            )
+    lines += ["", "Mean differences by camera:", ""]
+    lines += ["| | camera | " + " | ".join(f"×{ratio:g}" for ratio in protocol.ratios) + " |"]
+    lines += ["|---|---|" + "---|" * len(protocol.ratios)]
+    for method, camera in product(networks, protocol.cameras):
+        by_ratio = (differences(method, OPPONENTS[-1], ratio, [camera]).values() for ratio in protocol.ratios)
+        means = (np.mean([value for group in groups for value in group]) for groups in by_ratio)
+        cells = " | ".join(f"{mean:+.2f}" for mean in means)
+        lines.append(f"| {method} − {OPPONENTS[-1]} | {camera} | {cells} |")
+    return lines
 
 
 def write_section(
@@ -484,6 +541,7 @@ def main(
     crop: int = 512,
     quick: bool = False,
     engine: EngineName = "openvino",
+    precision: Precision = "auto",
     workers: int | None = None,
 ) -> None:
     """Score LibRaw, non-local means and networks on held-out photographs.
@@ -496,6 +554,7 @@ def main(
         crop: Side of the central square of each photograph, at most.
         quick: Four photographs, two cameras and squares of 256 pixels, and no page: to see whether all works.
         engine: What runs the networks.
+        precision: Their arithmetic; "auto" is bfloat16 where the processor computes in it.
         workers: Processes; one per core if not given.
     """
     console = Console()
@@ -507,7 +566,7 @@ def main(
     names = weights or shipped_names()
     count = workers or len(os.sched_getaffinity(0))
     start = time.perf_counter()
-    records, rows = run(protocol, held_out, names, engine=engine, workers=count, console=console)
+    records, rows = run(protocol, held_out, names, engine=engine, precision=precision, workers=count, console=console)
     about = provenance() | {"command": command(), "seconds": round(time.perf_counter() - start, 1), "workers": count}
     loaded = [load_weights(find_weights(name)) for name in names]
     networks = {w.name: {"sha256": w.digest, "parameters": w.parameters, "steps": w.facts.steps} for w in loaded}

@@ -22,6 +22,7 @@ _ABLATIONS = {
     "strided": AlenConfig(downsample="strided"),
     "inverted shuffle alone": AlenConfig(channel_attention=False, spatial_attention=False),
     "shipped": AlenConfig.shipped(),
+    "fast": AlenConfig.fast(),
     "gaussian": AlenConfig(pairwise="gaussian"),
     "dot product": AlenConfig(pairwise="dot_product"),
     "concatenation": AlenConfig(pairwise="concatenation"),
@@ -54,6 +55,7 @@ def _planes(n: int, h: int, w: int) -> Tensor:
     [
         (AlenConfig(), 2_771_316),
         (AlenConfig(downsample="max"), 2_685_076),
+        (AlenConfig.fast(), 2_901_200),
         # without θ and φ, C → C/4 with biases at 32, 64 and 128 channels
         (AlenConfig(pairwise="gaussian"), 2_771_316 - 2 * sum(c // 4 * (c + 1) for c in (32, 64, 128))),
         (AlenConfig(pairwise="dot_product"), 2_771_316),
@@ -270,3 +272,31 @@ def test_the_base_is_not_rounded_by_bf16() -> None:
 
 def test_constants_are_not_weights() -> None:
     assert not {"brightness", "demosaic"} & set(Alen().state_dict())
+
+
+def test_unshuffling_further_loses_nothing() -> None:
+    """The stack holds every value of the planes at every brightness: position (y, x) of a square is channel 2y + x."""
+    network = Alen(AlenConfig(unshuffle=2, brightness=(1.0, 0.5)))
+    planes = _planes(2, 24, 40)
+    stack = network.expose(planes)  # (2, 2 · 16, 12, 20)
+    assert stack.shape == (2, 32, 12, 20)
+    for copy, factor in enumerate((1.0, 0.5)):
+        for plane in range(4):
+            for y, x in ((0, 0), (0, 1), (1, 0), (1, 1)):
+                seen = stack[:, 16 * copy + 4 * plane + 2 * y + x]
+                torch.testing.assert_close(seen, (planes[:, plane, y::2, x::2] * factor).clamp(-1, 1))
+
+
+@pytest.mark.parametrize("unshuffle", [1, 2])
+def test_pictures_move_with_the_frame(unshuffle: int) -> None:
+    """By the halvings' step; so the packed pixels that are made together are put where they belong."""
+    step = 8 * unshuffle
+    config = AlenConfig(unshuffle=unshuffle, channel_attention=False, spatial_attention=False, base="demosaic")
+    network = _perturbed(_small(config)).eval()
+    planes = _planes(1, 15 * step, 15 * step)
+    with torch.inference_mode():
+        whole, moved = network(planes), network(planes[:, :, step:, step:])
+    inner = slice(12 * step, -12 * step)  # beyond it, the convolutions see the edge of the frame that moved
+    torch.testing.assert_close(
+        whole[:, :, 2 * step :, 2 * step :][:, :, inner, inner], moved[:, :, inner, inner], atol=2e-5, rtol=1e-4
+    )

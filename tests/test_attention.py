@@ -231,6 +231,26 @@ def test_gate_of_scale_two_starts_as_the_identity() -> None:
     assert not torch.equal(ChannelGate(8)(x), x)
 
 
+def test_bounded_gates_stay_open() -> None:
+    """Whatever the features, no gate leaves s·sigmoid(±limit), and where the logits are small the bound is not felt."""
+    torch.manual_seed(0)
+    gate, plain = ChannelGate(8, scale=2.0, limit=2.0), ChannelGate(8, scale=2.0)
+    with torch.no_grad():
+        gate.excite.weight.normal_()
+    plain.load_state_dict(gate.state_dict())
+    x = _features(3, 8, 5, 7, dtype=torch.float32)
+    least, most = 2 * torch.sigmoid(torch.tensor([-2.0, 2.0]))
+    shut = plain.gate(1000 * x)
+    assert shut.min() < 1e-6
+    open_gates = gate.gate(1000 * x)
+    assert open_gates.min() >= least - 1e-6
+    assert open_gates.max() <= most + 1e-6
+    for both in (gate, plain):
+        both.excite.weight.data *= 0.02
+        both.excite.bias.data.zero_()
+    torch.testing.assert_close(gate.gate(x), plain.gate(x), atol=1e-3, rtol=0)
+
+
 def test_gate_of_a_large_frame_in_bf16() -> None:
     """A running sum in bf16 would stop growing after 256 equal values."""
     gate = ChannelGate(2)

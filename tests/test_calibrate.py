@@ -597,7 +597,7 @@ def test_training_for_a_camera_resumes(
         validate_every=2,
         precision="float32",
     )
-    monkeypatch.setattr(recipes, "camera", lambda: tiny)
+    monkeypatch.setattr(recipes, "camera", lambda *_: tiny)
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     Path("photos").mkdir()

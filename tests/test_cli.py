@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = Alen(config)
     with torch.no_grad():
         network.head.weight *= 0.01
-        network.head.bias[12:] = 6.0
+        network.head.bias[12 * config.unshuffle**2 :] = 6.0
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
     facts = TrainingFacts(steps=1500, photographs=12, data="drawings", scores={"x100": {"psnr_db": 27.5, "ssim": 0.71}})
     save_weights(path, {name: value.numpy() for name, value in network.state_dict().items()}, config, facts)
@@ -340,6 +341,24 @@ def test_comparison(folder: Path, weights: Path, capsys: pytest.CaptureFixture[s
     assert (folder / "other.compare.jpg").exists()
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_other_ratios(folder: Path, weights: Path, capsys: pytest.CaptureFixture[str], orientation: int) -> None:
+    """A stop apart; ratios beyond 300 are left out; the one in the middle is the picture."""
+    _dng(folder / "in.dng", orientation=orientation, height=101, width=140)
+    assert main(["enhance", "in.dng", "--ratio", "100", "--ratios", "--model", str(weights)]) == 0
+    assert "; other ratios in.ratios.jpg\n" in capsys.readouterr().out
+    sheet = _pixels(folder / "in.ratios.jpg")
+    height, width = (101, 140) if orientation == 1 else (140, 101)
+    assert sheet.shape[1] == 4 * (width + 6) + 6
+    frames = [sheet[34 : 34 + height, 6 + column * (width + 6) :][:, :width] for column in range(4)]
+    means = [frame.mean() for frame in frames]
+    assert means == sorted(means)
+    assert np.abs(frames[2] - _pixels(folder / "in.alen.jpg")).mean() < 0.02
+    assert main(["enhance", "in.dng", "--ratio", "100", "--ratios", "-o", "x.jpg", "--model", str(weights)]) == 0
+    assert main(["enhance", "in.dng", "--ratio", "100", "--ratios", "-o", "x.png", "--model", str(weights)]) == 1
+    assert "x.ratios.jpg: exists already" in capsys.readouterr().err
+
+
 def test_missing_weights(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _dng(folder / "in.dng")
     assert main(["enhance", "in.dng", "--model", "none.safetensors"]) == 1
@@ -552,10 +571,18 @@ def test_options_reach_the_training(
     )
 
 
+@pytest.mark.parametrize(("processor", "precision"), [("AVX512", "bfloat16"), ("AVX2", "float32")])
 def test_the_recipe_is_the_default(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    processor: str,
+    precision: Literal["bfloat16", "float32"],
 ) -> None:
+    """In float32 where bfloat16 would only be imitated."""
     from alen.training import loop
+
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: processor)
 
     _photographs(Path("p"))
     seen: list[TrainingConfig] = []
@@ -566,7 +593,7 @@ def test_the_recipe_is_the_default(
 
     monkeypatch.setattr(loop, "train", fake)
     assert main(["train", "camera", "--photos", "p", "--out", "r"]) == 0
-    assert seen == [TrainingConfig()]
+    assert seen == [TrainingConfig(precision=precision)]
 
 
 def test_every_recipe_has_a_command(

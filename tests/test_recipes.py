@@ -80,3 +80,10 @@ def test_own_pairs_may_be_of_several_cameras(cfa: Literal["bayer", "xtrans"]) ->
     config = recipes.pairs(cfa)
     assert config.network == AlenConfig(cfa=cfa, input_levels="balanced", target="srgb")
     assert config.loss == "l2_ssim"
+
+
+def test_both_shipped_forms_have_a_recipe() -> None:
+    assert recipes.camera() == TrainingConfig(network=AlenConfig.shipped())
+    fast = recipes.camera("alen-fast")
+    assert fast.network == AlenConfig.fast()
+    assert fast.network.target == "camera"

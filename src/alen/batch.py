@@ -6,18 +6,21 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import numpy as np
 
-from alen.before_after import before_after
 from alen.dark_frames import DarkFrame, subtract_dark
 from alen.enhance import Enhanced, Enhancer, Finished, check_ratio
 from alen.errors import AlenError, NotRawError, PictureError, RawError, SettingsError
 from alen.picture import SUFFIXES, Pixels, bits, write_linear_tiff, write_picture
-from alen.raw import read_raw
+from alen.raw import RawImage, read_raw
+from alen.sheets import before_after, ratio_sheet
+from alen.trained_range import out_of_range
 
 _SUFFIXES_BY_MAKER: Final = {
     "Adobe and others": (".dng", ".raw"),
@@ -46,6 +49,9 @@ RAW_SUFFIXES: Final = frozenset(suffix for suffixes in _SUFFIXES_BY_MAKER.values
 Format = Literal["jpg", "png", "tif"]
 """Formats by the suffix they get."""
 
+_OVERLAP_PX: Final = 40_000_000
+"""Frames up to this size are read and written beside others: each takes another 2 and 3 to 12 bytes per pixel."""
+
 _SAME_SUFFIX: Final = {".jpeg": ".jpg", ".tiff": ".tif"}
 """Two spellings of a suffix."""
 
@@ -64,6 +70,8 @@ class PictureSettings:
     """JPEG quality, 1 to 100."""
     compare: bool = False
     """Write a sheet beside each picture, too: as shot, merely brightened, enhanced."""
+    ratios: bool = False
+    """Write a sheet beside each picture, too, that shows it at other exposure ratios."""
     overwrite: bool = False
     """Replace what exists already."""
     dark: DarkFrame | None = None
@@ -92,7 +100,15 @@ class Job:
     @property
     def comparison(self) -> Path:
         """Where the sheet with the comparison goes: ``a.alen.jpg`` and ``a.jpg`` → ``a.compare.jpg``."""
-        return self.target.with_name(self.target.stem.removesuffix(".alen") + ".compare.jpg")
+        return self._beside("compare")
+
+    @property
+    def ratio_sheet(self) -> Path:
+        """Where the sheet with other exposure ratios goes: ``a.alen.jpg`` and ``a.jpg`` → ``a.ratios.jpg``."""
+        return self._beside("ratios")
+
+    def _beside(self, kind: str) -> Path:
+        return self.target.with_name(f"{self.target.stem.removesuffix('.alen')}.{kind}.jpg")
 
 
 @dataclass(frozen=True)
@@ -105,6 +121,8 @@ class Done:
     """The picture."""
     comparison: Path | None
     """The sheet with the comparison."""
+    ratio_sheet: Path | None
+    """The sheet with other exposure ratios."""
     size_px: tuple[int, int]
     """Width and height of the picture, upright unless it is linear."""
     ratio: float
@@ -112,10 +130,10 @@ class Done:
     ratio_is_estimated: bool
     """True if the ratio was estimated, False if it was given."""
     warnings: tuple[str, ...]
-    """What had to be assumed, one sentence each."""
+    """What had to be assumed, and what lies outside of what the weights were trained for; one sentence each."""
     seconds: Mapping[str, float]
     """Wall-clock seconds by part, in order: "decode", "darks" if there are any, "prepare", "network", "write"; with a
-    sheet "develop", "compare".
+    sheet "develop", "sheets".
 
     Without a sheet, pictures are developed while the network runs.
     """
@@ -194,33 +212,75 @@ def enhance_files(
     settings: PictureSettings,
     progress: Callable[[float], None] | None = None,
 ) -> Iterator[Done | Failed]:
-    """Enhance one file after the other, yielding what became of it; a failure does not stop the others.
+    """Enhance files one by one, yielding what became of each, in order; a failure does not stop the others.
 
-    ``progress`` is told the share of the file at hand that is done.
+    While the network works on a file, the next is read and the one before is written, unless frames are so large that
+    memory matters more. ``progress`` is told how many files' work is done beyond those that were yielded: 0.5 is half
+    of the next one.
     """
-    for job in jobs:
-        outcome: Done | Failed
-        try:
-            outcome = enhance_file(job, enhancer, settings, progress)
-        except AlenError as error:
-            outcome = Failed(job.source, error)
-        except MemoryError:
-            message = f"{job.source}: the picture is too large for the memory. Close other programs and try again."
-            outcome = Failed(job.source, RawError(message))
-        yield outcome
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        ahead: Future[_Read] | None = None
+        behind: tuple[Job, Future[Done]] | None = None
+        for index, job in enumerate(jobs):
+            reading = ahead if ahead is not None else reader.submit(_read, job, settings)
+            read = _attempt(job, reading.result)
+            overlaps = isinstance(read, _Read) and read.raw.mosaic.size <= _OVERLAP_PX
+            ahead = reader.submit(_read, jobs[index + 1], settings) if overlaps and index + 1 < len(jobs) else None
+            told = _after(progress, 0 if behind is None else 1)
+            made = _attempt(job, partial(_enhance, read, enhancer, settings, told)) if isinstance(read, _Read) else read
+            if behind is not None:
+                yield _attempt(behind[0], behind[1].result)
+                behind = None
+            if isinstance(made, Failed):
+                yield made
+            elif overlaps:
+                behind = job, writer.submit(_write, made, settings)
+            else:
+                yield _attempt(job, partial(_write, made, settings))
+        if behind is not None:
+            yield _attempt(behind[0], behind[1].result)
 
 
-def enhance_file(
-    job: Job, enhancer: Enhancer, settings: PictureSettings, progress: Callable[[float], None] | None = None
-) -> Done:
-    """Make a picture of a RAW file; ``progress`` is told the share that is done.
+_T = TypeVar("_T")
 
-    Raises:
-        RawError: The file cannot be used.
-        CalibrationError: The dark frames are of another camera or other settings.
-        PictureError: The picture exists already, or cannot be written.
-        DeviceError: The engine failed.
-    """
+
+def _attempt(job: Job, work: Callable[[], _T]) -> _T | Failed:
+    """Return what some work of a job returns, or why it failed."""
+    try:
+        return work()
+    except AlenError as error:
+        return Failed(job.source, error)
+    except MemoryError:
+        message = f"{job.source}: the picture is too large for the memory. Close other programs and try again."
+        return Failed(job.source, RawError(message))
+
+
+def _after(progress: Callable[[float], None] | None, count: int) -> Callable[[float], None] | None:
+    """Return what tells a share of the file that comes after ``count`` others."""
+    return None if progress is None else lambda share: progress(count + share)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A RAW file that is in memory."""
+
+    job: Job
+    raw: RawImage
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What the network made of it."""
+
+    read: _Read
+    result: Enhanced | Finished
+    warnings: tuple[str, ...]
+    seconds: Mapping[str, float]
+
+
+def _read(job: Job, settings: PictureSettings) -> _Read:
+    """Read a RAW file, if its picture may be written."""
     if job.problem is not None:
         raise job.problem
     _check_targets(job, settings)
@@ -230,35 +290,47 @@ def enhance_file(
     if settings.dark is not None:
         raw = subtract_dark(raw, settings.dark)
         clock.lap("darks")
+    return _Read(job, raw, clock.seconds)
+
+
+def _enhance(
+    read: _Read, enhancer: Enhancer, settings: PictureSettings, progress: Callable[[float], None] | None
+) -> _Made:
+    """Run the network, and unless the linear picture is wanted as a whole develop what it makes."""
     result: Enhanced | Finished
-    if settings.linear or settings.compare:
-        result = enhanced = enhancer.enhance(raw, ratio=settings.ratio, progress=progress)
-        clock.add(enhanced.seconds)
+    if settings.linear or settings.compare or settings.ratios:
+        result = enhancer.enhance(read.raw, ratio=settings.ratio, progress=progress)
     else:
-        result = finished = enhancer.finish(
-            raw,
+        result = enhancer.finish(
+            read.raw,
             ratio=settings.ratio,
             exposure_ev=settings.exposure_ev,
-            dtype=np.uint8 if bits(job.target) == 8 else np.uint16,
+            dtype=np.uint8 if bits(read.job.target) == 8 else np.uint16,
             progress=progress,
         )
-        clock.add(finished.seconds)
+    warnings = out_of_range(read.raw, result.ratio, ratio_is_estimated=result.ratio_is_estimated)
+    return _Made(read, result, warnings, {**read.seconds, **result.seconds})
+
+
+def _write(made: _Made, settings: PictureSettings) -> Done:
+    """Write the picture, and the sheet if it is wanted."""
+    job, raw, result = made.read.job, made.read.raw, made.result
+    clock = _Clock(made.seconds)
     metadata = {**result.metadata, "Source": raw.name}
     if settings.dark is not None:
         metadata["DarkFrames"] = f"{settings.dark.frames}, {settings.dark.name} first"
-    if settings.linear:
+    if isinstance(result, Enhanced) and settings.linear:
         metadata["Orientation"] = str(raw.orientation)  # the pixels are not turned
-        write_linear_tiff(job.target, enhanced.linear, metadata=metadata)
-        clock.lap("write")
+        write_linear_tiff(job.target, result.linear, metadata=metadata)
     else:
         if settings.exposure_ev:
             metadata["Exposure"] = f"{settings.exposure_ev:+g} EV"
         picture: Pixels
-        if settings.compare:
-            picture = enhanced.picture(exposure_ev=settings.exposure_ev)
+        if isinstance(result, Enhanced):
+            picture = result.picture(exposure_ev=settings.exposure_ev)
             clock.lap("develop")
         else:
-            picture = finished.picture
+            picture = result.picture
         write_picture(
             job.target,
             picture,
@@ -267,20 +339,26 @@ def enhance_file(
             quality=settings.quality,
             metadata=metadata,
         )
-        clock.lap("write")
-    if settings.compare:
-        _write_comparison(job.comparison, enhanced, settings)
-        clock.lap("compare")
+    clock.lap("write")
+    if isinstance(result, Enhanced) and (settings.compare or settings.ratios):
+        quality = max(settings.quality, 92)
+        if settings.compare:
+            sheet = before_after(result, exposure_ev=settings.exposure_ev)
+            write_picture(job.comparison, sheet, quality=quality, metadata=result.metadata)
+        if settings.ratios:
+            write_picture(job.ratio_sheet, ratio_sheet(result), quality=quality, metadata=result.metadata)
+        clock.lap("sheets")
     height, width = raw.mosaic.shape
     is_turned = raw.orientation >= 5 and not settings.linear
     return Done(
         source=job.source,
         target=job.target,
         comparison=job.comparison if settings.compare else None,
+        ratio_sheet=job.ratio_sheet if settings.ratios else None,
         size_px=(height, width) if is_turned else (width, height),
         ratio=result.ratio,
         ratio_is_estimated=result.ratio_is_estimated,
-        warnings=raw.warnings,
+        warnings=(*raw.warnings, *made.warnings),
         seconds=clock.seconds,
     )
 
@@ -288,8 +366,8 @@ def enhance_file(
 class _Clock:
     """Seconds by part."""
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+    def __init__(self, seconds: Mapping[str, float] | None = None) -> None:
+        self.seconds = dict(seconds or {})
         self._last = time.perf_counter()
 
     def lap(self, part: str) -> None:
@@ -297,11 +375,6 @@ class _Clock:
         now = time.perf_counter()
         self.seconds[part] = now - self._last
         self._last = now
-
-    def add(self, seconds: Mapping[str, float]) -> None:
-        """Take over the parts that were measured elsewhere since the last call."""
-        self.seconds.update(seconds)
-        self._last = time.perf_counter()
 
 
 def _named(source: Path, folder: Path, suffix: str) -> Path:
@@ -347,7 +420,7 @@ def _check_targets(job: Job, settings: PictureSettings) -> None:
 
     Before the work rather than after it.
     """
-    files = [job.target, job.comparison] if settings.compare else [job.target]
+    files = [job.target, *[job.comparison] * settings.compare, *[job.ratio_sheet] * settings.ratios]
     for file in files:
         if file.exists() and job.source.exists() and file.samefile(job.source):
             raise PictureError(f"{file}: is the RAW file itself, which is never replaced. Choose another name.")
@@ -358,9 +431,3 @@ def _check_targets(job: Job, settings: PictureSettings) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise PictureError(f"{job.target.parent}: the folder cannot be made ({reason}). Choose another one.") from error
-
-
-def _write_comparison(path: Path, enhanced: Enhanced, settings: PictureSettings) -> None:
-    """Write the sheet of a picture."""
-    sheet = before_after(enhanced, exposure_ev=settings.exposure_ev)
-    write_picture(path, sheet, quality=max(settings.quality, 92), metadata=enhanced.metadata)

@@ -117,6 +117,7 @@ def enhance(
     max_memory: float | None = None,
     force: Annotated[bool, Flag] = False,
     compare: Annotated[bool, Flag] = False,
+    ratios: Annotated[bool, Flag] = False,
     dark: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative=(), json_list=False)] = None,
 ) -> int:
     """Turn dark RAW files into finished pictures.
@@ -134,12 +135,14 @@ def enhance(
         picture_format: jpg (8 bit), png or tif (16 bit), where no suffix tells it; jpg by default.
         quality: Of JPEG files, 1 to 100.
         model: Name of shipped weights (see "alen models"), or a weights file.
-        device: OpenVINO device to compute on.
-        precision: Arithmetic of the network; "auto" takes bfloat16 where the processor computes in it.
+        device: Where to compute: a device of OpenVINO (CPU, GPU), or of torch: cuda, cuda:N, mps, torch (torch on the
+            processor). "alen doctor" lists those that are there.
+        precision: Arithmetic of the network; "auto" takes bfloat16 where the device computes in it.
         max_memory: Gigabytes; frames that would need more are refused before they are begun. "alen doctor" tells what
             frames need.
         force: Replace existing files.
         compare: Write NAME.compare.jpg, too: as shot, merely brightened and enhanced, side by side.
+        ratios: Write NAME.ratios.jpg, too: the picture at exposure ratios from a quarter to four times its own.
         dark: RAW files of the same camera and settings taken with the lens cap on, or folders of them, to take fixed
             patterns and hot pixels off; named after the files to enhance.
     """
@@ -153,6 +156,7 @@ def enhance(
         linear=linear,
         quality=quality,
         compare=compare,
+        ratios=ratios,
         overwrite=force,
         dark=read_dark_frames(find_raw_files(dark)) if dark else None,
     )
@@ -313,15 +317,17 @@ def _line(done: Done) -> str:
     ratio = f"ratio {done.ratio:.3g} ({'estimated' if done.ratio_is_estimated else 'given'})"
     seconds = ", ".join(f"{part} {value:.2f} s" for part, value in done.seconds.items())
     sheet = f"; comparison {done.comparison}" if done.comparison is not None else ""
-    return f"{done.source} → {done.target}  {done.size_px[0]} × {done.size_px[1]}, {ratio}, {seconds}{sheet}"
+    other = f"; other ratios {done.ratio_sheet}" if done.ratio_sheet is not None else ""
+    return f"{done.source} → {done.target}  {done.size_px[0]} × {done.size_px[1]}, {ratio}, {seconds}{sheet}{other}"
 
 
 def _facts(raw: RawImage) -> dict[str, Any]:
     """Return what a RAW image says, as plain data."""
     from alen.levels import estimate_ratio, normalize
+    from alen.trained_range import out_of_range
 
     height, width = raw.mosaic.shape
-    normalized = normalize(raw.mosaic, raw.cfa, raw.black_level, raw.white_level)
+    ratio = estimate_ratio(normalize(raw.mosaic, raw.cfa, raw.black_level, raw.white_level), raw.cfa, raw.white_balance)
     return {
         "camera": raw.camera,
         "width_px": width,
@@ -335,8 +341,8 @@ def _facts(raw: RawImage) -> dict[str, Any]:
         "exposure_time_s": raw.exposure_time_s,
         "aperture": raw.aperture,
         "orientation": raw.orientation,
-        "estimated_ratio": estimate_ratio(normalized, raw.cfa, raw.white_balance),
-        "warnings": list(raw.warnings),
+        "estimated_ratio": ratio,
+        "warnings": [*raw.warnings, *out_of_range(raw, ratio, ratio_is_estimated=True)],
     }
 
 
@@ -381,6 +387,10 @@ def _card(weights: Weights) -> list[tuple[str, str]]:
         ("steps", f"{facts.steps:,}"),
         ("licence", facts.licence),
     ]
+    optional = {"hardware": facts.hardware, "command": facts.command, "limits": facts.limits}
+    rows += [(name, text) for name, text in optional.items() if text]
+    if facts.first_losses:
+        rows.append(("first losses", ", ".join(f"{loss:.4f}" for loss in facts.first_losses)))
     for ratio, score in facts.scores.items():
         text = str(score)
         if isinstance(score, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import multiprocessing
 import os
@@ -34,7 +35,7 @@ class Device:
     description: str
     """Its maker's name for it."""
     has_bfloat16: bool
-    """Whether it computes in bfloat16."""
+    """Whether it computes in bfloat16 unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,13 @@ class Forecast:
 
 
 def devices() -> list[Device]:
-    """Return what the engine can compute on."""
-    return [Device(name, *facts) for name, facts in available_devices().items()]
+    """Return what the engines can compute on; those of torch, which takes seconds to import, only if it is there."""
+    found = available_devices()
+    if importlib.util.find_spec("torch") is not None:
+        from alen.engines import torch
+
+        found |= torch.available_devices()
+    return [Device(name, *facts) for name, facts in found.items()]
 
 
 def total_memory_bytes() -> int | None:

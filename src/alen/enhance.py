@@ -27,7 +27,7 @@ from alen.levels import MAX_RATIO, amplify, estimate_ratio, normalize
 from alen.picture import quantize
 from alen.raw import RawImage
 from alen.tiling import Padding
-from alen.weights import DEFAULT, find_weights, load_weights
+from alen.weights import DEFAULT, Weights, find_weights, load_weights
 
 _RGGB: Final = CFA.bayer("RGGB")
 """Every mosaic's pattern once it is padded."""
@@ -151,14 +151,15 @@ class Enhancer:
 
     Args:
         model: Name of shipped weights, or the path of a weights file.
-        device: Device of the engine, such as "CPU".
-        precision: Arithmetic of the network's layers; "auto" takes bfloat16 where the processor computes in it.
+        device: Where to compute, see `make_engine`.
+        precision: Arithmetic of the network's layers; "auto" takes bfloat16 where the device computes in it, but
+            float32 in torch on the processor.
         threads: CPU threads; None uses all cores.
         max_memory_bytes: Frames that would need more are refused; None does not look.
 
     Raises:
         WeightsError: The weights cannot be used, or were not trained for camera RGB.
-        DeviceError: The device is not there.
+        DeviceError: The device is not there, or needs torch, which is not installed.
     """
 
     def __init__(
@@ -179,7 +180,7 @@ class Enhancer:
                 f"{model}: these weights paint finished sRGB pictures, and there is no linear camera RGB to develop. "
                 'Name weights with the target "camera".'
             )
-        self.engine: Engine = OpenVinoEngine(self.weights, device=device, precision=precision, threads=threads)
+        self.engine: Engine = make_engine(self.weights, device=device, precision=precision, threads=threads)
 
     def enhance(
         self, raw: RawImage, *, ratio: float | None = None, progress: Callable[[float], None] | None = None
@@ -286,3 +287,35 @@ class Enhancer:
             "Engine": self.engine.description,
             "ExposureRatio": f"{amplified.ratio:.4g} ({'estimated' if amplified.ratio_is_estimated else 'given'})",
         }
+
+
+def make_engine(weights: Weights, *, device: str, precision: Precision, threads: int | None) -> Engine:
+    """Return what runs a network on a device; nothing takes the place of a device that is not there.
+
+    Args:
+        weights: The network.
+        device: "cuda", "cuda:N", "mps", or "torch", which is torch on the processor; all other names, such as "CPU",
+            are OpenVINO's. Only the former import torch.
+        precision: As of `Enhancer`.
+        threads: As of `Enhancer`.
+
+    Raises:
+        WeightsError: The engine does not run the network, or it is not one for Bayer planes as of `Amplified`.
+        DeviceError: The device is not there, or needs torch, which is not installed.
+    """
+    name = device.lower()
+    if name != "torch" and name.partition(":")[0] not in ("cuda", "mps"):
+        return OpenVinoEngine(weights, device=device, precision=precision, threads=threads)
+    config = weights.config
+    if config.cfa != "bayer" or config.input_levels != "balanced":
+        raise WeightsError(
+            f"{weights.name}: made for the filter array {config.cfa} and {config.input_levels} levels; only networks "
+            "for Bayer cameras and balanced levels enhance RAW files."
+        )
+    try:
+        from alen.engines.torch import TorchEngine
+    except ModuleNotFoundError as error:
+        raise DeviceError(
+            f"The device {device} needs torch, which is not installed. Install it with: pip install 'alen[train]'"
+        ) from error
+    return TorchEngine(weights, device="cpu" if name == "torch" else name, precision=precision, threads=threads)

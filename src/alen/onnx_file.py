@@ -91,8 +91,9 @@ def write_onnx(path: Path, weights: Weights) -> None:
 
 
 def _alen(graph: _Graph, config: AlenConfig) -> str:
-    padded = graph.pad_to_multiple("planes", 8)
-    copies = [graph.clip(graph.add("Mul", padded, graph.number(factor)), -1, 1) for factor in config.brightness]
+    padded = graph.pad_to_multiple("planes", config.multiple)
+    positions = graph.unshuffle(padded, config.plane_count, config.unshuffle)
+    copies = [graph.clip(graph.add("Mul", positions, graph.number(factor)), -1, 1) for factor in config.brightness]
     layers = _AlenLayers(graph, config)
     skip0 = layers.block(graph.concat(copies), "stem")
     skip1 = layers.mixed(layers.down(skip0, "down1"), "encode1")
@@ -101,7 +102,7 @@ def _alen(graph: _Graph, config: AlenConfig) -> str:
     x = layers.block(graph.concat([graph.up(x, "up2"), skip2]), "decode2")
     x = layers.block(graph.concat([graph.up(x, "up1"), skip1]), "decode1")
     x = layers.block(graph.concat([graph.up(x, "up0"), skip0]), "decode0")
-    head = graph.crop(graph.conv(x, "head"), "planes")
+    head = graph.crop(graph.shuffle(graph.conv(x, "head"), config.unshuffle), "planes")
     encoded = _compose(graph, config, head, padded)
     return graph.decode(encoded) if config.target == "camera" else encoded
 
@@ -187,7 +188,11 @@ class _AlenLayers:
         graph = self.graph
         means = graph.add("Flatten", graph.add("GlobalAveragePool", x))  # (1, C)
         hidden = graph.add("Relu", graph.linear(means, f"{name}.squeeze"))
-        gate = graph.add("Sigmoid", graph.linear(hidden, f"{name}.excite"))
+        logits = graph.linear(hidden, f"{name}.excite")
+        if self.config.gate_limit is not None:
+            limit = graph.number(self.config.gate_limit)
+            logits = graph.add("Mul", graph.add("Tanh", graph.add("Div", logits, limit)), limit)
+        gate = graph.add("Sigmoid", logits)
         gate = graph.add("Mul", gate, graph.number(self.config.gate_scale))
         return graph.add("Reshape", gate, graph.integers([1, -1, 1, 1]))
 
@@ -326,7 +331,17 @@ class _Graph:
 
     def shuffle(self, x: str, side: int) -> str:
         """Pixel shuffle as torch's: channel s²·c + s·y + x is pixel (y, x) of color c."""
+        if side == 1:
+            return x
         return self.add("DepthToSpace", x, blocksize=side, mode="CRD")
+
+    def unshuffle(self, x: str, count: int, side: int) -> str:
+        """Undo `shuffle` of ``count`` channels; as a convolution, because SpaceToDepth orders channels otherwise."""
+        if side == 1:
+            return x
+        kernel = np.eye(side**2, dtype=np.float32).reshape(-1, 1, side, side)
+        weight = self.constant(np.tile(kernel, (count, 1, 1, 1)))
+        return self.add("Conv", x, weight, strides=[side, side], group=count)
 
     def size(self, x: str) -> str:
         """Return height and width, int64."""

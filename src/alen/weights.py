@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -65,6 +65,10 @@ class TrainingFacts:
     """What the weights were learned from, and under which licences."""
     hardware: str = ""
     """What they were trained on, and for how long."""
+    command: str = ""
+    """The command that trains them."""
+    first_losses: Sequence[float] = ()
+    """Losses of its first steps; on another processor the last digits differ."""
     limits: str = ""
     """Where they are known not to work well."""
 

@@ -37,7 +37,7 @@ def doctor(
 
     Args:
         model: Name of shipped weights (see "alen models"), or a weights file.
-        device: OpenVINO device to measure.
+        device: Device to measure, as of "alen enhance".
         precision: Arithmetic to measure; "auto" is what "alen enhance" takes.
         as_json: Print JSON instead of tables.
     """
@@ -52,7 +52,8 @@ def doctor(
     cores = usable_cores()
     used = precision
     if precision == "auto":
-        has_bfloat16 = any(entry.has_bfloat16 for entry in found if entry.name == device)
+        names = (device.lower(), f"{device.lower()}:0")  # "cuda" is the first
+        has_bfloat16 = any(entry.has_bfloat16 for entry in found if entry.name.lower() in names)
         used = "bfloat16" if has_bfloat16 else "float32"
     if as_json:
         facts = {

@@ -51,7 +51,7 @@ class Options:
     seed: int | None = None
     """Decides initial weights and all chance."""
     precision: Literal["bfloat16", "float32"] | None = None
-    """Arithmetic of the network's layers."""
+    """Arithmetic of the network; float32 where the recipe wants bfloat16 and the processor only imitates it."""
     checkpoint_every: int | None = None
     """Steps between checkpoints."""
     validate_every: int | None = None
@@ -79,15 +79,20 @@ class Options:
     "  alen train camera --photos photographs/ --out runs/mine --camera camera.json --init alen --steps 3000 --lr 1e-4",
 )
 def camera(
-    *, photos: Path, calibration: Annotated[Path | None, Parameter(name="--camera")] = None, options: Options
+    *,
+    photos: Path,
+    network: Literal["alen", "alen-fast"] = "alen",
+    calibration: Annotated[Path | None, Parameter(name="--camera")] = None,
+    options: Options,
 ) -> int:
     """Train weights for every Bayer camera, from photographs and simulated noise.
 
-    What is not given is as in the recipe of the shipped weights. The run can
+    What is not given is as in the recipe of the weights that ship. The run can
     be interrupted and taken up again with --resume and the same settings.
 
     Args:
         photos: Folder of clean photographs: JPEG, PNG, WebP, TIFF or Radiance HDR. A tenth is held out to judge by.
+        network: The form to train, by the name of the weights that ship of it.
         calibration: A calibration that alen calibrate wrote: noise of that camera instead of all cameras'.
         options: What every recipe lets you change.
     """
@@ -97,7 +102,7 @@ def camera(
     from alen.training.sources import Photographs
 
     sensor = None if calibration is None else read_camera(calibration).noise
-    config = replace(_changed(recipes.camera(), options), sensor=sensor)
+    config = replace(_changed(recipes.camera(network), options), sensor=sensor)
     source = Photographs(photos, options.cache if options.cache is not None else options.out / "cache")
     what = f"Training on the photographs in {photos}" + (f" for the noise of a {sensor.name}" if sensor else "")
     return _run(config, source, options, what)
@@ -212,8 +217,9 @@ def _run(config: TrainingConfig, source: Source, options: Options, what: str) ->
 
 
 def _changed(config: TrainingConfig, options: Options) -> TrainingConfig:
-    """Return a recipe with what the user gave."""
+    """Return a recipe with what the user gave, in arithmetic that the device computes in."""
     from alen.training.config import Stage
+    from alen.training.processes import computes_bfloat16
 
     given = {
         "accumulate": options.accumulate,
@@ -223,6 +229,8 @@ def _changed(config: TrainingConfig, options: Options) -> TrainingConfig:
         "validate_every": options.validate_every,
     }
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if options.precision is None and config.precision == "bfloat16" and not computes_bfloat16(options.device):
+        changes["precision"] = "float32"
     if options.steps is not None:
         changes |= {"steps": options.steps, "epochs": None}
     if options.lr is not None:

@@ -33,6 +33,30 @@ class Planes(Protocol):
 
 
 @dataclass(frozen=True)
+class UnshuffledPlanes:
+    """Planes (4, h, w) as (4·side², h/side, w/side), made row by row, in the order of torch's `pixel_unshuffle`."""
+
+    planes: Planes
+    """The planes as they are."""
+    side: int
+    """Of the squares of packed pixels that become one position."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(4·side², h/side, w/side)."""
+        count, height, width = self.planes.shape
+        return count * self.side**2, height // self.side, width // self.side
+
+    def rows(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return a copy of rows ``start`` to ``stop``."""
+        rows = self.planes.rows(start * self.side, stop * self.side)
+        if self.side == 1:
+            return rows
+        squares = rows.reshape(len(rows), stop - start, self.side, -1, self.side)  # (4, n, s, w/s, s)
+        return squares.transpose(0, 2, 4, 1, 3).reshape(-1, stop - start, squares.shape[3])  # (4·s·s, n, w/s)
+
+
+@dataclass(frozen=True)
 class PlanesArray:
     """`Planes` that are an array."""
 
@@ -77,5 +101,5 @@ class Engine(Protocol):
         ...
 
 
-MULTIPLE = 8
-"""Packed sides are multiples of this: three times halved."""
+MULTIPLE = 16
+"""Packed sides are multiples of this: three times halved, and once more where a network unshuffles its input."""

@@ -6,7 +6,7 @@ features are kept, in the engine's precision; what is between the layers of a le
 does not depend on the size of the bands: every row is computed from the same numbers whichever band it is in.
 
 Features take their memory as they are written, and give it back row by row as they are read for the last time. The
-first level's, half of all, are made twice instead of kept.
+first level's, half of all, are made twice instead of kept where they would be larger than `FIRST_BYTES`.
 """
 
 from __future__ import annotations
@@ -44,6 +44,9 @@ WORK: Final = {
     "last": 15,
 }
 """How long the stages take, in order, relative to each other: the last makes the picture, too."""
+
+FIRST_BYTES: Final = 400_000_000
+"""First features up to this size are kept: making them again is a fifth of the network's work."""
 
 _PAGE: Final = mmap.PAGESIZE
 
@@ -103,7 +106,7 @@ class _Encoded:
     """What a level of the encoder leaves."""
 
     skip: _Kept | None
-    """For the decoder; of the first level, which is made again, None."""
+    """For the decoder; None of the first level, if it is made again."""
     skip_means: Means
     down: _Kept
     """Halved, for the next level."""
@@ -126,10 +129,11 @@ class BandedTrunk:
     Args:
         config: The network.
         arrays: Its weights by name.
-        height: Rows of the packed planes; a multiple of 8.
-        width: Columns of the packed planes; a multiple of 8.
+        height: Rows of the packed planes, unshuffled as the network wants them; a multiple of 8.
+        width: Columns of them; a multiple of 8.
         compile_model: Compiles a graph in the engine's precision.
         storage: Type in which features are kept: ov.Type.bf16 or ov.Type.f32.
+        first_bytes: First features up to this size are kept.
         band: Pixels of a level, about, that are computed at a time.
         threads: How many graphs are compiled at a time.
     """
@@ -144,6 +148,7 @@ class BandedTrunk:
         storage: ov.Type,
         *,
         band: int,
+        first_bytes: int = FIRST_BYTES,
         threads: int = 1,
     ) -> None:
         self._config = config
@@ -154,11 +159,16 @@ class BandedTrunk:
         self._attend_rows: dict[int, int] = {}
         self._progress: Callable[[float], None] | None = None
 
-        def model(stage: Callable[..., Any], *arguments: int) -> Any:
-            return stage(config, arrays, *arguments, storage)
+        self._keeps_first = first_features_bytes(config, height, width, storage) <= first_bytes
+
+        def model(stage: Callable[..., Any], *arguments: int, **settings: bool) -> Any:
+            return stage(config, arrays, *arguments, storage, **settings)
 
         widths = [w for _, w in self._sizes]
-        models = {"front": model(graph.front, self._rows[0], width), "last": model(graph.last, self._rows[0], width)}
+        models = {
+            "front": model(graph.front, self._rows[0], width, keep=self._keeps_first),
+            "last": model(graph.last, self._rows[0], width, kept=self._keeps_first),
+        }
         for level in (1, 2, 3):
             models[f"encode{level}"] = model(graph.encode, level, self._rows[level], widths[level])
         for level in (2, 1):
@@ -176,7 +186,7 @@ class BandedTrunk:
 
     @property
     def band_rows(self) -> int:
-        """Packed rows of the bands of the picture."""
+        """Rows of the bands in which the head is made."""
         return self._rows[0]
 
     def heads(
@@ -184,10 +194,11 @@ class BandedTrunk:
     ) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
         """Yield (new, rows, head) from top to bottom: the head's channels (1, 12 and more, `band_rows`, w) of rows.
 
-        The rows before ``new`` were among those before.
+        The rows before ``new`` were among those before. The head's rows and columns are packed pixels: of a network
+        that unshuffles by 2, twice as many as the rows and columns of its planes.
 
         Args:
-            planes: The frame.
+            planes: The frame, unshuffled as the network wants it.
             stack_means: Means of the network's input stack over the frame, see `stack_sums`.
             progress: Told the share of the work that is done.
 
@@ -197,7 +208,7 @@ class BandedTrunk:
         gate = self._gate("stem.gate", stack_means)
         level0 = self._run_front(planes, gate)
         level1 = self._run_encode(1, level0)
-        means0 = level0.skip_means
+        skip0, means0 = level0.skip, level0.skip_means
         del level0  # what was halved: memory is what this is about
         level2 = self._run_encode(2, level1)
         skip1, means1 = level1.skip, level1.skip_means
@@ -207,7 +218,7 @@ class BandedTrunk:
         del level2
         decoded = self._run_decode(1, decoded, skip1, means1)
         del skip1
-        yield from self._run_last(decoded, planes, gate, means0)
+        yield from self._run_last(decoded, planes, gate, skip0, means0)
 
     def _run_front(self, planes: Planes, gate: Means) -> _Encoded:
         request = self._compiled["front"].create_infer_request()
@@ -252,7 +263,7 @@ class BandedTrunk:
         (height, width), (half_height, half_width) = self._sizes[level : level + 2]
         down_channels = self._config.widths[level]
         skip: _Kept | None = None
-        if level > 0:
+        if level > 0 or self._keeps_first:
             skip = _Kept(height, width, down_channels, self._storage, halo=_HALO)
         down = _Kept(half_height, half_width, down_channels, self._storage, halo=_HALO)
         pooled: _Kept | None = None
@@ -333,20 +344,14 @@ class BandedTrunk:
         assert skip is not None, "only the first level's features are made again"
         compiled = self._compiled[f"decode{level}"]
         request = compiled.create_infer_request()
-        height = self._sizes[level][0]
+        source = self._skipped(level, request, below, skip, skip_means)
+        return self._run_bands(level, compiled, request, source.fill, source.release)
+
+    def _skipped(self, level: int, request: Any, below: _Decoded, skip: _Kept, skip_means: Means) -> _Skipped:
+        """Return what sets the inputs of a level of the decoder, and set the gate of what was skipped."""
         gate, gate_skip = self._decoder_gates(level, below.means, skip_means)
         request.set_tensor("gate_skip", ov.Tensor(gate_skip.reshape(1, 1, 1, -1)))
-
-        def fill(start: int, stop: int) -> None:
-            request.set_tensor("x", below.y.rows(start // 2 - 1, stop // 2 + 1))
-            request.set_tensor("gate", _row_gate(gate, start, stop, height))
-            request.set_tensor("skip", skip.rows(start - _HALO, stop + _HALO))
-
-        def release(row: int) -> None:
-            below.y.release(row // 2 - 1)
-            skip.release(row - _HALO)
-
-        return self._run_bands(level, compiled, request, fill, release)
+        return _Skipped(request, below.y, gate, skip, self._sizes[level][0])
 
     def _run_bands(
         self,
@@ -372,26 +377,27 @@ class BandedTrunk:
         return _Decoded(y, (sums / height).astype(np.float32))
 
     def _run_last(
-        self, below: _Decoded, planes: Planes, stem_gate: Means, skip_means: Means
+        self, below: _Decoded, planes: Planes, stem_gate: Means, skip: _Kept | None, skip_means: Means
     ) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
         compiled = self._compiled["last"]
         request = compiled.create_infer_request()
         height, rows = self._sizes[0][0], self._rows[0]
-        window = _Window(planes, rows, 2 * _HALO)
-        request.set_tensor("planes", window.tensor)
-        request.set_tensor("gate_planes", ov.Tensor(stem_gate.reshape(1, -1, 1, 1)))
-        gate, gate_skip = self._decoder_gates(0, below.means, skip_means)
+        source: _Skipped | _MadeAgain
+        if skip is not None:
+            source = self._skipped(0, request, below, skip, skip_means)
+        else:
+            window = _Window(planes, rows, 2 * _HALO)
+            request.set_tensor("planes", window.tensor)
+            request.set_tensor("gate_planes", ov.Tensor(stem_gate.reshape(1, -1, 1, 1)))
+            gate, gate_skip = self._decoder_gates(0, below.means, skip_means)
+            source = _MadeAgain(request, below.y, gate, window, gate_skip, height)
         for start, stop, new in _bands(0, height, rows):
-            window.fill(start, stop)
-            request.set_tensor("mask_planes", _mask(start - 1 - _HALO, stop + 1 + _HALO, height))
-            request.set_tensor("gate_skip", _row_gate(gate_skip, start, stop, height))
-            request.set_tensor("x", below.y.rows(start // 2 - 1, stop // 2 + 1))
-            request.set_tensor("gate", _row_gate(gate, start, stop, height))
+            source.fill(start, stop)
             request.set_tensor("mask", _mask(start - 1, stop + 1, height))
             request.infer()
-            yield new, slice(start, stop), request.get_tensor("head").data
-            below.y.release(_next_row(0, height, rows, stop) // 2 - 1)
             self._tell("last", stop / height)
+            yield new, slice(start, stop), request.get_tensor("head").data
+            source.release(_next_row(0, height, rows, stop))
         compiled.release_memory()
 
     def _tell(self, stage: str, share: float) -> None:
@@ -418,18 +424,31 @@ class BandedTrunk:
         squeeze, excite = (self._arrays[f"{name}.{layer}.weight"] for layer in ("squeeze", "excite"))
         hidden = np.maximum(squeeze @ means + self._arrays[f"{name}.squeeze.bias"], 0)
         gate = excite @ hidden + self._arrays[f"{name}.excite.bias"]
-        gates: Means = (self._config.gate_scale / (1 + np.exp(-gate))).astype(np.float32)
+        limit = self._config.gate_limit
+        if limit is not None:
+            gate = limit * np.tanh(gate / limit)
+        gates: Means = (self._config.gate_scale * 0.5 * (1 + np.tanh(0.5 * gate))).astype(np.float32)  # a sigmoid
         return gates
 
 
 def kept_bytes(config: AlenConfig, height: int, width: int, storage: ov.Type) -> int:
-    """Return the bytes of the features of packed planes (4, h, w) that are kept at the same time, at most.
+    """Return the bytes of the features of planes (P, h, w), unshuffled, that are kept at the same time, at most.
 
-    That is at the deepest level: what the decoder needs of the two above it, what comes in and what is made.
+    That is at the deepest level: what the decoder needs of those above it, what comes in and what is made.
     """
     _, one, two, three = config.widths
     channels = one / 4 + two / 16 + two / 64 + three / 64
-    return round(height * width * channels * (4 if storage == ov.Type.f32 else 2))
+    first = first_features_bytes(config, height, width, storage)
+    return round(height * width * channels * _value_bytes(storage)) + (first if first <= FIRST_BYTES else 0)
+
+
+def first_features_bytes(config: AlenConfig, height: int, width: int, storage: ov.Type) -> int:
+    """Return the bytes of the first level's features of planes (P, h, w), unshuffled."""
+    return height * width * config.widths[0] * _value_bytes(storage)
+
+
+def _value_bytes(storage: ov.Type) -> int:
+    return 4 if storage == ov.Type.f32 else 2
 
 
 @dataclass(frozen=True)
@@ -453,14 +472,62 @@ class _Source:
             self.seen.release(row // 2 - 1)
 
 
+@dataclass(frozen=True)
+class _Skipped:
+    """The inputs of a level of the decoder that gets what was skipped to it."""
+
+    request: Any
+    below: _Kept
+    gate: Means
+    """Of what comes from below."""
+    skip: _Kept
+    height: int
+
+    def fill(self, start: int, stop: int) -> None:
+        """Set them for rows ``start``, which is even, to ``stop``."""
+        self.request.set_tensor("x", self.below.rows(start // 2 - 1, stop // 2 + 1))
+        self.request.set_tensor("gate", _row_gate(self.gate, start, stop, self.height))
+        self.request.set_tensor("skip", self.skip.rows(start - _HALO, stop + _HALO))
+
+    def release(self, row: int) -> None:
+        """Rows before ``row`` are not set again."""
+        self.below.release(row // 2 - 1)
+        self.skip.release(row - _HALO)
+
+
+@dataclass(frozen=True)
+class _MadeAgain:
+    """The inputs of the last stage of the decoder if it makes the first features again."""
+
+    request: Any
+    below: _Kept
+    gate: Means
+    """Of what comes from below."""
+    window: _Window
+    gate_skip: Means
+    height: int
+
+    def fill(self, start: int, stop: int) -> None:
+        """Set them for rows ``start``, which is even, to ``stop``."""
+        self.request.set_tensor("x", self.below.rows(start // 2 - 1, stop // 2 + 1))
+        self.request.set_tensor("gate", _row_gate(self.gate, start, stop, self.height))
+        self.window.fill(start, stop)
+        self.request.set_tensor("mask_planes", _mask(start - 1 - _HALO, stop + 1 + _HALO, self.height))
+        self.request.set_tensor("gate_skip", _row_gate(self.gate_skip, start, stop, self.height))
+
+    def release(self, row: int) -> None:
+        """Rows before ``row`` are not set again."""
+        self.below.release(row // 2 - 1)
+
+
 class _Window:
     """Rows of the planes with those around them, and zeros beyond the frame: an input that is filled anew."""
 
     def __init__(self, planes: Planes, rows: int, halo: int) -> None:
         self._planes = planes
         self._halo = halo
-        _, self._height, width = planes.shape
-        self._array = np.zeros((1, 4, rows + 2 * halo, width), dtype=np.float32)
+        count, self._height, width = planes.shape
+        self._array = np.zeros((1, count, rows + 2 * halo, width), dtype=np.float32)
         self.tensor = ov.Tensor(self._array, shared_memory=True)
 
     def fill(self, start: int, stop: int) -> None:
@@ -477,11 +544,11 @@ def stack_sums(planes: NDArray[np.float32], brightness: Sequence[float]) -> NDAr
     """Return the sums over rows of the network's input stack: of every plane at every brightness, clipped to [−1, 1].
 
     Args:
-        planes: (4, rows, w) float32.
+        planes: (P, rows, w) float32.
         brightness: The factors.
 
     Returns:
-        (factors × 4,), as channels are ordered in the stack.
+        (factors × P,), as channels are ordered in the stack.
     """
     sums = np.zeros((len(brightness), len(planes)))
     scaled = np.empty_like(planes)

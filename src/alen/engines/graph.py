@@ -34,17 +34,18 @@ Node = Any  # openvino.Node; the package has no type information
 Arrays = Mapping[str, NDArray[np.float32]]
 
 
-def front(config: AlenConfig, arrays: Arrays, rows: int, width: int, storage: ov.Type) -> Any:
+def front(config: AlenConfig, arrays: Arrays, rows: int, width: int, storage: ov.Type, *, keep: bool) -> Any:
     """Return the stage from packed planes to the first features at half size.
 
-    Inputs: "planes" (1, 4, rows + 4, w) float32; "gate_planes" (1, C, 1, 1), and "mask" as `_Builder.banded` has it.
-    Outputs: "down" (1, rows/2, w/2, C), with spatial attention "pooled" (1, ⌈rows/4⌉, ⌈w/4⌉, C), and the means of every
-    row of "down" and of the features at full size, "down_means" (1, C, rows/2) and "skip_means" (1, C, rows). These
-    features themselves are half of all that would have to be kept: `last` makes them again.
+    Inputs: "planes" (1, 4u², rows + 4, w) float32, unshuffled by u; "gate_planes" (1, C, 1, 1), and
+    "mask" as `_Builder.banded` has it. Outputs: "down" (1, rows/2, w/2, C), with spatial attention "pooled"
+    (1, ⌈rows/4⌉, ⌈w/4⌉, C), and the means of every row of "down" and of the features at full size, "down_means"
+    (1, C, rows/2) and "skip_means" (1, C, rows). These features themselves, "skip" (1, rows, w, C), are half of all
+    that would have to be kept: they are an output if ``keep``, else `last` makes them again.
     """
     build = _Builder(config, arrays, storage)
     planes, gate, stack = _stack(config, rows + 4, width)
-    return build.encoder(stack, "stem", "down1", [planes, gate], keep=False)
+    return build.encoder(stack, "stem", "down1", [planes, gate], keep=keep)
 
 
 def encode(config: AlenConfig, arrays: Arrays, level: int, rows: int, width: int, storage: ov.Type) -> Any:
@@ -52,7 +53,7 @@ def encode(config: AlenConfig, arrays: Arrays, level: int, rows: int, width: int
 
     Inputs: "x" (1, rows + 4, w, C) and its "gate" (1, 1, 1, C); with spatial attention "seen"
     (1, ⌈rows/2⌉ + 2, ⌈w/2⌉, C), what the positions see of the frame, and "gate_seen"; "mask". Outputs of levels 1 and
-    2: those of `front` and "skip" (1, rows, w, C). Of level 3, the deepest, "y" (1, rows, w, C) and "y_means"
+    2: those of `front`, "skip" among them. Of level 3, the deepest, "y" (1, rows, w, C) and "y_means"
     (1, C, rows); with spatial attention it has an input "inside" (1, 1, rows + 4, 1), 0 in rows beyond the frame, which
     may end within one of "seen".
     """
@@ -70,7 +71,7 @@ def encode(config: AlenConfig, arrays: Arrays, level: int, rows: int, width: int
         inputs += seen
     block = f"encode{level}.block"
     if level < 3:
-        return build.encoder(features, block, f"down{level + 1}", inputs)
+        return build.encoder(features, block, f"down{level + 1}", inputs, keep=True)
     mask = ops.parameter([1, 1, rows + 2, 1], np.float32, name="mask")
     y = build.banded(features, block, mask)
     return ov.Model([build.stored(y, "y"), _row_means(y, "y_means")], [*inputs, mask], "alen_encode3")
@@ -118,19 +119,28 @@ def decode(config: AlenConfig, arrays: Arrays, level: int, rows: int, width: int
     return ov.Model([build.stored(y, "y"), _row_means(y, "y_means")], inputs, f"alen_decode{level}")
 
 
-def last(config: AlenConfig, arrays: Arrays, rows: int, width: int, storage: ov.Type) -> Any:
-    """Return the last stage of the decoder, which makes the first features again.
+def last(config: AlenConfig, arrays: Arrays, rows: int, width: int, storage: ov.Type, *, kept: bool) -> Any:
+    """Return the last stage of the decoder.
 
-    Inputs: "planes" (1, 4, rows + 8, w) and "gate_planes" as of `front`, "mask_planes" (1, 1, rows + 6, 1); the others
-    as of `decode`, but "gate_skip" is (1, C, rows + 4, 1) like "gate". Output: "head" (1, 12 and more, rows, w).
+    Inputs, if the first features were ``kept``: those of `decode`. Else it makes them again, and the inputs are
+    "planes" (1, 4u², rows + 8, w) and "gate_planes" as of `front`, "mask_planes" (1, 1, rows + 6, 1); the others as of
+    `decode`, but "gate_skip" is (1, C, rows + 4, 1) like "gate". Output: "head" (1, 12 and more, u·rows, u·w), one
+    packed pixel each.
     """
     build = _Builder(config, arrays, storage)
-    planes, gate, stack = _stack(config, rows + 8, width)
-    mask = ops.parameter([1, 1, rows + 6, 1], np.float32, name="mask_planes")
-    gate_skip = ops.parameter([1, config.widths[0], rows + 4, 1], np.float32, name="gate_skip")
-    skip = ops.multiply(build.banded(stack, "stem", mask), gate_skip)
-    y, inputs = build.decoder(0, rows, width, [planes, gate, mask, gate_skip], skip)
-    return ov.Model([ops.result(build.conv(y, "head"), name="head")], inputs, "alen_last")
+    if kept:
+        inputs, skip = build.gated("skip", "gate_skip", rows + 4, width, config.widths[0])
+    else:
+        planes, gate, stack = _stack(config, rows + 8, width)
+        mask = ops.parameter([1, 1, rows + 6, 1], np.float32, name="mask_planes")
+        gate_skip = ops.parameter([1, config.widths[0], rows + 4, 1], np.float32, name="gate_skip")
+        inputs = [planes, gate, mask, gate_skip]
+        skip = ops.multiply(build.banded(stack, "stem", mask), gate_skip)
+    y, inputs = build.decoder(0, rows, width, inputs, skip)
+    head = build.conv(y, "head")
+    if config.unshuffle > 1:
+        head = ops.depth_to_space(head, "depth_first", config.unshuffle)
+    return ov.Model([ops.result(head, name="head")], inputs, "alen_last")
 
 
 def composition(config: AlenConfig, rows: int, width: int) -> Any:
@@ -224,7 +234,7 @@ class _Builder:
         last = ops.transpose(x, _CHANNELS_LAST)
         return ops.result(last if self.storage == ov.Type.f32 else ops.convert(last, "bf16"), name=name)
 
-    def encoder(self, x: Node, block: str, down: str, inputs: list[Node], *, keep: bool = True) -> ov.Model:
+    def encoder(self, x: Node, block: str, down: str, inputs: list[Node], *, keep: bool) -> ov.Model:
         """Return the stage of a block of gated features and of the layer that halves what it makes of them."""
         mask = ops.parameter([1, 1, _shape(x)[2] - 2, 1], np.float32, name="mask")
         skip = self.banded(x, block, mask)
@@ -286,10 +296,10 @@ class _Builder:
 
 
 def _stack(config: AlenConfig, rows: int, width: int) -> tuple[Node, Node, Node]:
-    """Return the inputs "planes" (1, 4, rows, w) and "gate_planes", and the gated copies at all brightnesses."""
-    planes = ops.parameter([1, 4, rows, width], np.float32, name="planes")
+    """Return the inputs "planes" (1, 4u², rows, w) and "gate_planes", and the gated copies at all brightnesses."""
+    planes = ops.parameter([1, config.plane_count * config.unshuffle**2, rows, width], np.float32, name="planes")
     copies = [ops.clamp(ops.multiply(planes, _constant(factor)), -1.0, 1.0) for factor in config.brightness]
-    gate = ops.parameter([1, len(copies) * 4, 1, 1], np.float32, name="gate_planes")
+    gate = ops.parameter([1, config.input_channels, 1, 1], np.float32, name="gate_planes")
     return planes, gate, ops.multiply(ops.concat(copies, 1), gate)
 
 

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from alen.allocator import return_freed_memory
 from alen.config import PYRAMID, AlenConfig
 from alen.cores import usable_cores
-from alen.engines import Planes, PlanesArray, Precision
+from alen.engines import Planes, PlanesArray, Precision, UnshuffledPlanes
 from alen.engines.averages import ROWS, averages, between_rows
-from alen.engines.bands import BandedTrunk, kept_bytes, stack_sums
+from alen.engines.bands import FIRST_BYTES, BandedTrunk, kept_bytes, stack_sums
 from alen.engines.graph import composition, margin
 from alen.errors import DeviceError, WeightsError
 from alen.weights import Weights
 
 BAND: Final = 64_000
-"""Packed pixels that are computed at a time: their features stay in a processor's third-level cache."""
+"""Positions of a level that are computed at a time: their features stay in a processor's third-level cache."""
 _GRAPHS_BYTES: Final = 300_000_000
 """Memory of the graphs and of what a band of them takes, about."""
 _SURVEYED = 128_000
@@ -44,7 +44,8 @@ class OpenVinoEngine:
         device: An OpenVINO device name, such as "CPU".
         precision: Arithmetic of the layers with weights. "auto" takes bfloat16 where the processor computes in it.
         threads: CPU threads; None leaves OpenVINO's choice, all cores.
-        band: Packed pixels, about, that are computed at a time; see `alen.engines.bands`.
+        band: Positions, about, that are computed at a time; see `alen.engines.bands`.
+        first_bytes: First features up to this size are kept instead of made twice.
 
     Raises:
         DeviceError: The device is not there, or cannot compute in that precision.
@@ -59,6 +60,7 @@ class OpenVinoEngine:
         precision: Precision = "auto",
         threads: int | None = None,
         band: int = BAND,
+        first_bytes: int = FIRST_BYTES,
     ) -> None:
         if not isinstance(weights.config, AlenConfig):
             raise WeightsError(
@@ -92,6 +94,7 @@ class OpenVinoEngine:
         self._device = device
         self._threads = threads
         self._band = band
+        self._first_bytes = first_bytes
         self._compiled_for: tuple[int, int] | None = None
         self._trunk: BandedTrunk | None = None
         self._composition: Any = None
@@ -105,7 +108,8 @@ class OpenVinoEngine:
     def needed_bytes(self, height: int, width: int) -> int:
         """Return the memory that packed planes (4, h, w) need beside themselves and the picture, about."""
         averages_bytes = sum(12 * height * width // side**2 for side in PYRAMID if side >= _LATE)
-        return _GRAPHS_BYTES + averages_bytes + kept_bytes(self._config, height, width, self._storage)
+        u = self._config.unshuffle
+        return _GRAPHS_BYTES + averages_bytes + kept_bytes(self._config, height // u, width // u, self._storage)
 
     def run(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the linear picture (2h, 2w, 3) of packed planes (4, h, w); see `alen.engines.Engine.run`."""
@@ -141,7 +145,9 @@ class OpenVinoEngine:
                 stack_means, levels = self._survey(planes)
             trunk = ready.result()
             compose = self._composer(planes, levels)
-            for new, rows, head in trunk.heads(planes, stack_means, progress):
+            u = self._config.unshuffle
+            for first, band, head in trunk.heads(UnshuffledPlanes(planes, u), stack_means, progress):
+                new, rows = u * first, slice(u * band.start, u * band.stop)
                 height = self._stripe_rows
                 tops = [top for top in range(rows.start, rows.stop, height) if top + height > new]
                 piece = target(slice(tops[0], rows.stop))
@@ -159,18 +165,20 @@ class OpenVinoEngine:
     def _made_ready(self, height: int, width: int) -> BandedTrunk:
         """Compile for a frame size, if that is not done yet."""
         if self._trunk is None or self._compiled_for != (height, width):
+            u = self._config.unshuffle
             self._trunk = self._composition = None  # frees the old ones before the new ones are made
             self._trunk = BandedTrunk(
                 self._config,
                 self._weights.arrays,
-                height,
-                width,
+                height // u,
+                width // u,
                 lambda model: self._compile(model, self.precision),
                 self._storage,
                 band=self._band,
+                first_bytes=self._first_bytes,
                 threads=self._threads or usable_cores(),
             )
-            self._stripe_rows = _divisor(self._trunk.band_rows, _STRIPE // width)
+            self._stripe_rows = _divisor(u * self._trunk.band_rows, _STRIPE // width)
             self._composition = self._compile(composition(self._config, self._stripe_rows, width), "float32")
             self._compiled_for = (height, width)
             return_freed_memory()  # compiling takes a lot for a moment
@@ -183,16 +191,18 @@ class OpenVinoEngine:
         """
         _, height, width = planes.shape
         step = max(_SURVEYED // (width * ROWS), 1) * ROWS
-        sums = np.zeros(4 * len(self._config.brightness))
+        sums = np.zeros(self._config.input_channels)
         levels: list[NDArray[np.float32]] = []
         if self._config.base == "mixture":
             levels = [np.empty((3, -(-height // side), -(-width // side)), dtype=np.float32) for side in PYRAMID]
         for top in range(0, height, step):
             part = planes.rows(top, min(top + step, height))
-            sums += stack_sums(part, self._config.brightness)
+            unshuffled = UnshuffledPlanes(PlanesArray(part), self._config.unshuffle)
+            sums += stack_sums(unshuffled.rows(0, unshuffled.shape[1]), self._config.brightness)
             if levels:
                 _put(levels, top, averages(part), late=False)
-        return (sums / (height * width)).astype(np.float32), levels
+        positions = height * width / self._config.unshuffle**2
+        return (sums / positions).astype(np.float32), levels
 
     def _composer(
         self, planes: Planes, levels: list[NDArray[np.float32]]
@@ -252,8 +262,7 @@ class OpenVinoEngine:
 
 
 def _put(levels: list[NDArray[np.float32]], top: int, pieces: list[NDArray[np.float32]], *, late: bool) -> None:
-    """Put the averages of a piece of the frame, which begins at row ``top``, where they belong: those of `_LATE`, or
-    the others."""
+    """Put averages of a piece of the frame, beginning at row ``top``, where they belong: those `_LATE`, or others."""
     for level, side, piece in zip(levels, PYRAMID, pieces, strict=True):
         if (side < _LATE) == late:
             level[:, top // side : top // side + piece.shape[1]] = piece

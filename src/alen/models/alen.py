@@ -25,20 +25,22 @@ from alen.models.layers import (
 
 __all__ = ["Alen", "AlenConfig"]
 
+MARGIN = 2
+"""Packed pixels around a picture that its base is made of, too: as far as the demosaicking filters reach."""
+
 
 class Alen(nn.Module):
     """Packed planes in, display-encoded RGB at full resolution out.
 
-    Encoder: CAB at full packed size, then three times downsample → MAB. Decoder: three times transposed convolution →
-    concatenation with the skip connection → CAB. A 1 × 1 head and a pixel shuffle make the picture.
+    Encoder: CAB at the size of the input stack, then three times downsample → MAB. Decoder: three times transposed
+    convolution → concatenation with the skip connection → CAB. A 1 × 1 head and a pixel shuffle make the picture.
     """
 
     def __init__(self, config: AlenConfig | None = None) -> None:
         super().__init__()
         self.config = config = config if config is not None else AlenConfig()
         w0, w1, w2, w3 = config.widths
-        gated, scale = config.channel_attention, config.gate_scale
-        self.stem = ChannelAttentionBlock(config.input_channels, w0, gated=gated, gate_scale=scale)
+        self.stem = self._gated(config.input_channels, w0)
         self.down1 = downsample(config.downsample, w0)
         self.encode1 = self._mixed(w0, w1)
         self.down2 = downsample(config.downsample, w1)
@@ -46,11 +48,11 @@ class Alen(nn.Module):
         self.down3 = downsample(config.downsample, w2)
         self.encode3 = self._mixed(w2, w3)
         self.up2 = nn.ConvTranspose2d(w3, w2, 2, stride=2)
-        self.decode2 = ChannelAttentionBlock(2 * w2, w2, gated=gated, gate_scale=scale)
+        self.decode2 = self._gated(2 * w2, w2)
         self.up1 = nn.ConvTranspose2d(w2, w1, 2, stride=2)
-        self.decode1 = ChannelAttentionBlock(2 * w1, w1, gated=gated, gate_scale=scale)
+        self.decode1 = self._gated(2 * w1, w1)
         self.up0 = nn.ConvTranspose2d(w1, w0, 2, stride=2)
-        self.decode0 = ChannelAttentionBlock(2 * w0, w0, gated=gated, gate_scale=scale)
+        self.decode0 = self._gated(2 * w0, w0)
         self.head = nn.Conv2d(w0, config.head_channels * config.unshuffle**2, 1)
         self.register_buffer("brightness", torch.tensor(config.brightness), persistent=False)
         self.register_buffer("malvar", torch.from_numpy(malvar_kernels()), persistent=False)
@@ -82,6 +84,16 @@ class Alen(nn.Module):
         nn.init.normal_(self.head.weight, std=0.1 * self.head.in_channels**-0.5)
         _zero_bias(self.head)
 
+    def _gated(self, in_channels: int, out_channels: int) -> ChannelAttentionBlock:
+        config = self.config
+        return ChannelAttentionBlock(
+            in_channels,
+            out_channels,
+            gated=config.channel_attention,
+            gate_scale=config.gate_scale,
+            gate_limit=config.gate_limit,
+        )
+
     def _mixed(self, in_channels: int, out_channels: int) -> MixedAttentionBlock:
         config = self.config
         return MixedAttentionBlock(
@@ -91,6 +103,7 @@ class Alen(nn.Module):
             spatial=config.spatial_attention,
             pairwise=config.pairwise,
             gate_scale=config.gate_scale,
+            gate_limit=config.gate_limit,
             key_grid=config.key_grid,
         )
 
@@ -99,8 +112,8 @@ class Alen(nn.Module):
 
         Args:
             planes: (N, P, h, w) float32, the P planes of `alen.cfa.pack` or `alen.cfa.pack_xtrans` with the levels of
-                `AlenConfig.input_levels`. Any h and w: sides that are no multiples of `AlenConfig.multiple` are continued by their last row
-                and column, and the picture is cropped.
+                `AlenConfig.input_levels`. Any h and w: sides that are no multiples of `AlenConfig.multiple` are
+                continued by their last row and column, and the picture is cropped.
 
         Returns:
             (N, 3, s·h, s·w) float32, s = `AlenConfig.shuffle`; display-encoded (see
@@ -135,23 +148,40 @@ class Alen(nn.Module):
 
     def compose(self, head: Tensor, planes: Tensor) -> Tensor:
         """Return the picture (N, 3, s·h, s·w) from the head's channels; float32 even where the network is not."""
-        with torch.autocast(planes.device.type, enabled=False):
+        if self.config.base == "none":
+            return self.mix(head, planes, [])
+        around = F.pad(planes, (MARGIN,) * 4, mode="replicate")
+        return self.mix(head, around, pyramid(planes) if self.config.base == "mixture" else [])
+
+    def mix(self, head: Tensor, around: Tensor, smooth: list[Tensor]) -> Tensor:
+        """Return the picture of a piece of a frame, which is all of it in `compose`.
+
+        Args:
+            head: The head's channels (N, C, h, w) of the piece.
+            around: (N, P, h + 2·`MARGIN`, w + 2·`MARGIN`) float32, the piece's planes and those around it; beyond the
+                frame's edges they are repeated. Not looked at without a base.
+            smooth: With the base "mixture" the piece of what `pyramid` returns, else nothing.
+
+        Returns:
+            (N, 3, s·h, s·w) float32.
+        """
+        with torch.autocast(head.device.type, enabled=False):
             head = head.float()
             if self.config.base == "none":
                 return F.pixel_shuffle(head, self.config.shuffle)
             painted, weight = head[:, :12], head[:, 12:]
-            malvar = F.conv2d(F.pad(planes, (1, 1, 1, 1), mode="replicate"), self.malvar)  # (N, 12, h, w)
+            malvar = F.conv2d(around[:, :, 1:-1, 1:-1], self.malvar)  # (N, 12, h, w)
             if self.config.base == "demosaic":
                 base = F.pixel_shuffle(eotf_inverse_srgb(malvar), 2)
                 return F.pixel_shuffle(painted, 2) + torch.sigmoid(F.pixel_shuffle(weight, 2)) * base
-            along_rows = F.conv2d(F.pad(planes, (2, 2, 1, 1), mode="replicate"), self.along_rows)
-            along_columns = F.conv2d(F.pad(planes, (1, 1, 2, 2), mode="replicate"), self.along_columns)
+            along_rows = F.conv2d(around[:, :, 1:-1], self.along_rows)
+            along_columns = F.conv2d(around[:, :, :, 1:-1], self.along_columns)
             shares = torch.softmax(weight, dim=1).chunk(self.config.head_channels - 12, dim=1)  # (N, 1, h, w) each
             base = shares[0] * malvar + shares[1] * along_rows + shares[2] * along_columns
-            smooth = torch.zeros_like(planes[:, :3])
-            for share, average in zip(shares[DEMOSAICKED:], pyramid(planes), strict=True):
-                smooth = smooth + share * average
-            base = base + smooth.repeat_interleave(4, dim=1)
+            average = torch.zeros_like(smooth[0])
+            for share, level in zip(shares[DEMOSAICKED:], smooth, strict=True):
+                average = average + share * level
+            base = base + average.repeat_interleave(4, dim=1)
             return F.pixel_shuffle(painted + eotf_inverse_srgb(base), 2)
 
 
@@ -166,15 +196,23 @@ def pyramid(planes: Tensor) -> list[Tensor]:
         averages what it has. Averages of linear values keep the color at any noise.
     """
     height, width = planes.shape[2:]
+    levels = []
+    for side, coarse in zip(PYRAMID, averages(planes), strict=True):
+        fine = F.interpolate(coarse, scale_factor=side, mode="bilinear", align_corners=False)
+        levels.append(fine[:, :, :height, :width])
+    return levels
+
+
+def averages(planes: Tensor) -> list[Tensor]:
+    """Return the averages of `pyramid`, one value per square: (N, 3, ⌈h/side⌉, ⌈w/side⌉) for each side."""
     rgb = torch.stack([planes[:, 0], 0.5 * (planes[:, 1] + planes[:, 2]), planes[:, 3]], dim=1)
-    averages, coarse, reached = [], rgb, 1
+    levels, coarse, reached = [], rgb, 1
     for side in PYRAMID:
         coarse, reached = F.avg_pool2d(coarse, side // reached, ceil_mode=True), side
         if side >= 4:
             coarse = coarse.clamp(max=PYRAMID_CEILING)
-        fine = F.interpolate(coarse, scale_factor=side, mode="bilinear", align_corners=False)
-        averages.append(fine[:, :, :height, :width])
-    return averages
+        levels.append(coarse)
+    return levels
 
 
 def _zero_bias(layer: nn.Conv2d | nn.ConvTranspose2d) -> None:

@@ -26,14 +26,17 @@ class ChannelGate(nn.Module):
     """Squeeze and excitation: every channel times a gate computed from the means of all channels.
 
     x · s·sigmoid(W₂ ReLU(W₁ mean(x))), with s = ``scale``. With ``scale=2`` the last layer starts at zero, so that the
-    gate starts as the identity; with ``scale=1`` it is the published gate, which starts near ½.
+    gate starts as the identity; with ``scale=1`` it is the published gate, which starts near ½. With ``limit`` L the
+    logits z are bounded, L·tanh(z/L): a gate that has run to 0 has no gradient that could open it again, and what lies
+    behind it is lost to the training.
     """
 
-    def __init__(self, channels: int, *, reduction: int = 1, scale: float = 1.0) -> None:
+    def __init__(self, channels: int, *, reduction: int = 1, scale: float = 1.0, limit: float | None = None) -> None:
         super().__init__()
         if channels % reduction:
             raise SettingsError(f"{channels} channels cannot be reduced {reduction} times.")
         self.scale = scale
+        self.limit = limit
         self.squeeze = nn.Linear(channels, channels // reduction)
         self.excite = nn.Linear(channels // reduction, channels)
         if scale != 1.0:
@@ -45,7 +48,10 @@ class ChannelGate(nn.Module):
         # sums as a matrix product: it adds in float32 whatever x is, and its gradient keeps x's type and layout
         pixels = x.permute(0, 2, 3, 1).flatten(1, 2)  # (N, HW, C), a view in channels_last
         means = (x.new_ones(1, pixels.shape[1]) @ pixels).squeeze(1) / pixels.shape[1]  # (N, C)
-        return self.scale * torch.sigmoid(self.excite(F.relu(self.squeeze(means))))
+        logits: Tensor = self.excite(F.relu(self.squeeze(means)))
+        if self.limit is not None:
+            logits = self.limit * torch.tanh(logits / self.limit)
+        return self.scale * torch.sigmoid(logits)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return gated features, (N, C, H, W) → (N, C, H, W)."""

@@ -38,9 +38,17 @@ def eotf_srgb(encoded: Tensor) -> Tensor:
 class ChannelAttentionBlock(nn.Module):
     """CAB: channel gate, then two 3 × 3 convolutions with leaky ReLUs, (N, C, H, W) → (N, C', H, W)."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, gated: bool = True, gate_scale: float = 1.0) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        gated: bool = True,
+        gate_scale: float = 1.0,
+        gate_limit: float | None = None,
+    ) -> None:
         super().__init__()
-        self.gate = ChannelGate(in_channels, scale=gate_scale) if gated else nn.Identity()
+        self.gate = ChannelGate(in_channels, scale=gate_scale, limit=gate_limit) if gated else nn.Identity()
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
 
@@ -65,6 +73,7 @@ class MixedAttentionBlock(nn.Module):
         spatial: bool = True,
         pairwise: Pairwise = "embedded_gaussian",
         gate_scale: float = 1.0,
+        gate_limit: float | None = None,
         key_grid: int | None = None,
     ) -> None:
         super().__init__()
@@ -80,7 +89,9 @@ class MixedAttentionBlock(nn.Module):
                 subsample="average",
             )
         block_channels = 2 * in_channels if spatial else in_channels
-        self.block = ChannelAttentionBlock(block_channels, out_channels, gated=gated, gate_scale=gate_scale)
+        self.block = ChannelAttentionBlock(
+            block_channels, out_channels, gated=gated, gate_scale=gate_scale, gate_limit=gate_limit
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's features."""

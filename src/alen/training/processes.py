@@ -79,6 +79,11 @@ class Processes:
             dist.destroy_process_group()
 
 
+def computes_bfloat16(device: str) -> bool:
+    """Tell whether a device computes in bfloat16; processors without AVX-512 imitate it, slower than float32."""
+    return not device.startswith("cpu") or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+
+
 def find_device(name: str, *, local_rank: int = 0) -> torch.device:
     """Return the torch device with this name: "cpu", "cuda" (that of this process) or "cuda:N".
 

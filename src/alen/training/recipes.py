@@ -16,6 +16,9 @@ from typing import Literal
 from alen.config import AlenConfig, SidUnetConfig
 from alen.training.config import Drop, Loss, Stage, TrainingConfig
 
+Form = Literal["alen", "alen-fast"]
+"""Forms of the network that ship, by the names of their weights."""
+
 _PATCH = (Stage(share=1.0, patch_size=512, batch_size=1),)
 """One patch of 512 × 512 packed pixels per step."""
 
@@ -30,9 +33,20 @@ _RELEASED_DROPS = (
 """After epochs 2000, 3000 and 4000. The released code does not say when it stops; we take 5000."""
 
 
-def camera() -> TrainingConfig:
+def camera(form: Form = "alen") -> TrainingConfig:
     """Return the recipe of the shipped weights: linear camera RGB of any Bayer camera, learned from photographs."""
-    return TrainingConfig()
+    if form == "alen":
+        return TrainingConfig()
+    return TrainingConfig(
+        network=AlenConfig.fast(),
+        steps=9_500,
+        stages=(
+            Stage(share=0.55, patch_size=64, batch_size=12),
+            Stage(share=0.41, patch_size=128, batch_size=6),
+            Stage(share=0.04, patch_size=256, batch_size=2),
+        ),
+        learning_rate=8e-4,
+    )
 
 
 def sid_sony() -> TrainingConfig:

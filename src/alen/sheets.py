@@ -1,12 +1,9 @@
-"""A sheet that compares: the picture as shot, merely brightened, and enhanced, side by side.
-
-All three come from the same RAW file through the same development. The first two skip the network: the mosaic is
-demosaicked after Malvar, He and Cutler, once as the camera exposed it, once times the exposure ratio. Above stand the
-whole frames, reduced; below, pixel by pixel, the part of the frame with the most detail.
-"""
+"""Sheets that help to judge: a picture before and after, and how bright it could be."""
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from typing import Final
 
 import numpy as np
@@ -16,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from alen.color import develop
 from alen.demosaic import demosaic_malvar
 from alen.enhance import Enhanced, amplified_planes
+from alen.levels import MAX_RATIO
 from alen.picture import orient
 
 _COLUMN_PX: Final = 640
@@ -33,11 +31,18 @@ _STRIPE: Final = 64
 
 
 def before_after(enhanced: Enhanced, *, exposure_ev: float = 0.0) -> NDArray[np.float32]:
-    """Return the sheet, (H, W, 3) float32 in [0, 1], display-encoded sRGB, upright.
+    """Return the picture as shot, merely brightened, and enhanced, side by side.
+
+    All three come from the same RAW file through the same development. The first two skip the network: the mosaic is
+    demosaicked after Malvar, He and Cutler, once as the camera exposed it, once times the exposure ratio. Above stand
+    the whole frames, reduced; below, pixel by pixel, the part of the frame with the most detail.
 
     Args:
         enhanced: The enhanced image.
         exposure_ev: Stops by which the brightened and the enhanced picture are developed brighter.
+
+    Returns:
+        (H, W, 3) float32 in [0, 1], display-encoded sRGB, upright.
     """
     shot, brightened = _without_network(enhanced, exposure_ev)
     clean = _quantize(enhanced.picture(exposure_ev=exposure_ev))
@@ -67,6 +72,44 @@ def before_after(enhanced: Enhanced, *, exposure_ev: float = 0.0) -> NDArray[np.
             draw.text((x, below + _TITLE_PX // 2), "100 %", fill=(_INK, _INK, _INK), font=font, anchor="lm")
         sheet.paste(crops[index], (x, below + _TITLE_PX))
     return np.asarray(sheet, dtype=np.float32) / np.float32(255)
+
+
+def ratio_sheet(enhanced: Enhanced) -> NDArray[np.float32]:
+    """Return the picture, reduced, as other exposure ratios would make it: from a quarter to four times its own.
+
+    Brighter and darker developments of one run of the network, which another ratio would change little.
+
+    Args:
+        enhanced: The enhanced image.
+
+    Returns:
+        (H, W, 3) float32 in [0, 1], display-encoded sRGB, upright; titles tell the ratios.
+    """
+    ratios = sheet_ratios(enhanced.ratio)
+    height, width, _ = enhanced.linear.shape
+    side = max(-(-max(height, width) // _COLUMN_PX), 1)
+    rows, columns = height // side, width // side
+    linear = enhanced.linear[: rows * side, : columns * side]
+    small = dataclasses.replace(enhanced, linear=linear.reshape(rows, side, columns, side, 3).mean(axis=(1, 3)))
+    frames = []
+    for ratio in ratios:
+        frame = _quantize(small.picture(exposure_ev=math.log2(ratio / enhanced.ratio)))
+        frames.append(Image.fromarray(np.ascontiguousarray(orient(frame, enhanced.raw.orientation))))
+    frame_width, frame_height = frames[0].size
+    step = frame_width + _GAP_PX
+    sheet = Image.new("RGB", (len(frames) * step + _GAP_PX, _TITLE_PX + frame_height + _GAP_PX), (_PAPER,) * 3)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT_PX)
+    for index, (ratio, image) in enumerate(zip(ratios, frames, strict=True)):
+        x = _GAP_PX + index * step
+        mine = ("  (estimated)" if enhanced.ratio_is_estimated else "  (given)") if ratio == enhanced.ratio else ""
+        draw.text((x, _TITLE_PX // 2), f"ratio {ratio:.3g}{mine}", fill=(_INK,) * 3, font=font, anchor="lm")
+        sheet.paste(image, (x, _TITLE_PX))
+    return np.asarray(sheet, dtype=np.float32) / np.float32(255)
+
+
+def sheet_ratios(ratio: float) -> tuple[float, ...]:
+    """Return the ratios of a sheet: a stop apart, as many as lie between 1 and `alen.levels.MAX_RATIO`."""
+    return tuple(ratio * factor for factor in (0.25, 0.5, 1.0, 2.0, 4.0) if 1 <= ratio * factor <= MAX_RATIO)
 
 
 def _without_network(enhanced: Enhanced, exposure_ev: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

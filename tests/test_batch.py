@@ -1,0 +1,117 @@
+"""Many files: the next is read and the last one written while the network works, and outcomes keep their order."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from alen import batch
+from alen.batch import Done, Failed, Job, PictureSettings, enhance_files
+from alen.cfa import CFA
+from alen.dng import write_cfa_dng
+from alen.enhance import Enhancer, Finished
+from alen.errors import DeviceError, PictureError
+from alen.raw import RawImage
+
+_SETTINGS = PictureSettings(ratio=4.0)
+
+
+class _Enhancer:
+    """Makes grey pictures, and may do something while it works on a file."""
+
+    def __init__(self, during: Callable[[str], None] = lambda _: None) -> None:
+        self.during = during
+
+    def finish(self, raw: RawImage, *, progress: Callable[[float], None] | None, **_: Any) -> Finished:
+        self.during(raw.name)
+        if progress is not None:
+            progress(0.5)
+        picture = np.full((*raw.mosaic.shape, 3), 99, dtype=np.uint8)
+        return Finished(picture, raw, 4.0, False, {}, {"prepare": 0.0, "network": 0.0})
+
+
+def _jobs(folder: Path, count: int) -> list[Job]:
+    mosaic = np.random.default_rng(0).integers(500, 3000, (48, 64), dtype=np.uint16)
+    jobs = []
+    for index in range(count):
+        source = folder / f"{index}.dng"
+        write_cfa_dng(
+            source,
+            mosaic,
+            cfa=CFA.bayer("RGGB"),
+            black_level=(512.0, 512.0, 512.0, 512.0),
+            white_level=16383,
+            white_balance=(2.0, 1.0, 1.5),
+            xyz2cam=np.eye(3),
+        )
+        jobs.append(Job(source, folder / "out" / f"{index}.jpg"))
+    return jobs
+
+
+def _run(jobs: list[Job], enhancer: _Enhancer, told: list[float] | None = None) -> list[Done | Failed]:
+    progress = None if told is None else told.append
+    return list(enhance_files(jobs, cast(Enhancer, enhancer), _SETTINGS, progress))
+
+
+def test_reading_and_writing_overlap_with_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = _jobs(tmp_path, 3)
+    was_read = {job.source.name: threading.Event() for job in jobs}
+    read = batch.read_raw
+
+    def reading(path: Path) -> RawImage:
+        raw = read(path)
+        was_read[path.name].set()
+        return raw
+
+    def during(name: str) -> None:
+        """While the network is at the first file, the second is read; the last one has none to wait for."""
+        following = f"{int(Path(name).stem) + 1}.dng"
+        assert following not in was_read or was_read[following].wait(10)
+
+    monkeypatch.setattr(batch, "read_raw", reading)
+    assert [outcome.source for outcome in _run(jobs, _Enhancer(during))] == [job.source for job in jobs]
+    assert all(job.target.exists() for job in jobs)
+
+
+@pytest.mark.parametrize("overlap_px", [0, 10**9])
+def test_failures_keep_their_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overlap_px: int) -> None:
+    """In reading, in the network and in writing; with and without overlap."""
+    monkeypatch.setattr(batch, "_OVERLAP_PX", overlap_px)
+    jobs = _jobs(tmp_path, 6)
+    jobs[1].source.write_bytes(b"no RAW file")
+    write = batch.write_picture
+
+    def writing(path: Path, *others: Any, **settings: Any) -> None:
+        if path == jobs[4].target:
+            raise PictureError("4.jpg: the disk is full")
+        write(path, *others, **settings)
+
+    monkeypatch.setattr(batch, "write_picture", writing)
+
+    def during(name: str) -> None:
+        if name == "2.dng":
+            raise DeviceError("2.dng: too hot")
+        if name == "3.dng":
+            raise MemoryError
+
+    outcomes = _run(jobs, _Enhancer(during))
+    assert [outcome.source for outcome in outcomes] == [job.source for job in jobs]
+    assert [isinstance(outcome, Done) for outcome in outcomes] == [True, False, False, False, False, True]
+    assert "too large for the memory" in str(cast(Failed, outcomes[3]).error)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.jpg", "5.jpg"]
+
+
+def test_progress_never_goes_back(tmp_path: Path) -> None:
+    """A file that is still being written counts as done work."""
+    told: list[float] = []
+    jobs = _jobs(tmp_path, 4)
+    reached: list[float] = []
+    for done, _ in enumerate(enhance_files(jobs, cast(Enhancer, _Enhancer()), _SETTINGS, told.append)):
+        reached += [done + share for share in told]
+        told.clear()
+    assert reached == [0.5, 1.5, 2.5, 3.5]

@@ -1,0 +1,95 @@
+"""What lies outside of what the weights were trained for is told, in a sentence each; what lies inside is not."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from alen.cfa import BAYER_PHASES, CFA, PLANES
+from alen.noise import CAMERAS, add_noise
+from alen.raw import RawImage
+from alen.trained_range import below_black_dn, out_of_range
+
+_BLACK = (512.0, 513.0, 511.0, 512.0)
+
+
+def _raw(light_dn: float = 40.0, **changes: object) -> RawImage:
+    rng = np.random.default_rng(3)
+    mosaic = np.rint(rng.normal(512 + light_dn, 12, (390, 520))).astype(np.uint16)
+    raw = RawImage(
+        mosaic=mosaic,
+        cfa=CFA.bayer("GRBG"),
+        black_level=_BLACK,
+        white_level=16383.0,
+        white_balance=(2.0, 1.0, 1.5),
+        cam2rgb=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
+        orientation=1,
+        iso=1600.0,
+        exposure_time_s=0.1,
+        aperture=2.8,
+        camera="Test",
+        exif=None,
+        noise_profile=None,
+        warnings=(),
+        name="test.dng",
+    )
+    return dataclasses.replace(raw, **changes)  # type: ignore[arg-type]
+
+
+def _told(raw: RawImage, ratio: float = 100.0, *, estimated: bool = True) -> str:
+    found = out_of_range(raw, ratio, ratio_is_estimated=estimated)
+    assert all(sentence.endswith(".") and "\n" not in sentence for sentence in found)
+    return " ".join(found)
+
+
+def test_a_dark_frame_within_the_ranges_is_nothing_to_talk_about() -> None:
+    assert _told(_raw()) == ""
+    assert _told(_raw(iso=None)) == ""
+    assert _told(_raw(light_dn=1.0)) == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"iso": 102400.0}, "ISO 102400 is outside the 100 to 25600"),
+        ({"iso": 50.0}, "ISO 50 is outside"),
+        ({"white_level": 1023.0, "mosaic": np.full((390, 520), 520, np.uint16)}, "only 510 levels"),
+        (
+            {"white_level": 550.0 + 1000, "mosaic": np.full((390, 520), 1550, np.uint16)},
+            "100% of the pixels are clipped",
+        ),
+    ],
+)
+def test_what_lies_outside_is_told(changes: dict[str, object], words: str) -> None:
+    assert words in _told(_raw(**changes))
+
+
+def test_frames_that_are_too_dark_are_told_if_the_ratio_was_estimated() -> None:
+    assert "more than 300 times too dark" in _told(_raw(), 300.0)
+    assert _told(_raw(), 300.0, estimated=False) == ""
+
+
+@pytest.mark.parametrize("phase", BAYER_PHASES)
+@pytest.mark.parametrize("plane", range(4))
+def test_a_black_level_that_is_too_high_shows(phase: str, plane: int) -> None:
+    """In any plane, by its size; one that is right does not, whatever the noise."""
+    cfa = CFA.bayer(phase)
+    black = np.array(_BLACK)
+    for camera in CAMERAS[:3]:
+        noise = dataclasses.replace(camera.typical(3200), black_level_dn=512, black_drift_dn=(0.0, 0.0, 0.0, 0.0))
+        mosaic = add_noise(np.zeros((300, 410), dtype=np.float32), cfa, noise, np.random.default_rng(plane))
+        right = (512.0, 512.0, 512.0, 512.0)
+        assert below_black_dn(mosaic, cfa, right) == 0, camera.name
+        black = np.array(right)
+        black[plane] += 20
+        assert below_black_dn(mosaic, cfa, tuple(black)) == pytest.approx(20, abs=4), (camera.name, PLANES[plane])  # type: ignore[arg-type]
+
+
+def test_dark_areas_below_black_are_told() -> None:
+    assert "below the black level" in _told(_raw(light_dn=-30.0))
+
+
+def test_small_frames_say_nothing_about_black() -> None:
+    assert below_black_dn(np.zeros((100, 90), dtype=np.uint16), CFA.bayer("RGGB"), _BLACK) == 0
