@@ -151,7 +151,7 @@ def load_weights(path: Path) -> Weights:
             raise WeightsError(f"{path}: header format {header['format']}; this version of alen reads {FORMAT}.")
         settings = {k: tuple(v) if isinstance(v, list) else v for k, v in header["config"].items()}
         config = _NETWORKS[header["network"]](**settings)
-        facts = TrainingFacts(**header["facts"])
+        facts = TrainingFacts(**header["facts"] | {"first_losses": tuple(header["facts"].get("first_losses", ()))})
     except (ValueError, KeyError, TypeError, SettingsError) as error:
         raise WeightsError(f"{path}: its header cannot be understood ({error!r}).") from error
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]

@@ -45,7 +45,7 @@ WORK: Final = {
 }
 """How long the stages take, in order, relative to each other: the last makes the picture, too."""
 
-FIRST_BYTES: Final = 400_000_000
+FIRST_BYTES: Final = 200_000_000
 """First features up to this size are kept: making them again is a fifth of the network's work."""
 
 _PAGE: Final = mmap.PAGESIZE

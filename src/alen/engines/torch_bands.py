@@ -36,7 +36,7 @@ _HALO: Final = 2
 _BLOCK: Final = 4
 """Bands begin at multiples of so many rows: halved they are averaged 2 × 2, and averages 4 × 4."""
 
-FIRST_BYTES: Final = 400_000_000
+FIRST_BYTES: Final = 200_000_000
 """First features up to this size are kept."""
 
 _PAIRS: Final = 16_000_000
