@@ -11,21 +11,32 @@ from alen.cli import main
 from alen.doctor import Measurement, devices, forecast, measure, total_memory_bytes
 from alen.errors import DeviceError, WeightsError
 
-_POINTS = [Measurement(1.0, 0.5, 400_000_000), Measurement(5.0, 1.5, 800_000_000)]
+_POINTS = [
+    Measurement(1.0, 0.5, 400_000_000, 390_000_000),
+    Measurement(5.0, 1.5, 800_000_000, 790_000_000),
+    Measurement(9.0, 3.25, 850_000_000, 800_000_000),
+]
 
 
-def test_forecasts_lie_on_the_line_through_what_was_measured() -> None:
-    assert forecast(_POINTS, 1.0) == doctor.Forecast(1.0, 0.5, 400_000_000)
-    assert forecast(_POINTS, 25.0) == doctor.Forecast(25.0, 6.5, 2_800_000_000)
-    unknown = [Measurement(1.0, 0.5, None), Measurement(5.0, 1.5, None)]
-    assert forecast(unknown, 9.0).peak_bytes is None
+def test_time_lies_on_the_lines_between_and_grows_in_proportion_beyond() -> None:
+    assert [forecast(_POINTS, size, None).seconds for size in (1.0, 3.0, 5.0, 7.0, 9.0)] == [0.5, 1, 1.5, 2.375, 3.25]
+    assert forecast(_POINTS, 18.0, None).seconds == pytest.approx(0.25 + 2 * 3.0)
+    assert forecast(_POINTS, 0.0, None).seconds == 0.25
+
+
+def test_memory_is_what_is_reckoned_with_and_what_the_nearest_took_beyond() -> None:
+    assert forecast(_POINTS, 4.0, 700_000_000).peak_bytes == 710_000_000
+    assert forecast(_POINTS, 100.0, 2_000_000_000).peak_bytes == 2_050_000_000
+    assert forecast(_POINTS, 4.0, None).peak_bytes is None
+    assert forecast([Measurement(1.0, 0.5, None), *_POINTS[1:]], 1.0, 400_000_000).peak_bytes is None
 
 
 def test_larger_frames_take_more() -> None:
-    small, large = measure(precision="float32", sizes_mp=(0.05, 1.0))
-    assert 0 < small.seconds < large.seconds
-    if small.peak_bytes is not None and large.peak_bytes is not None:
+    (small, large), (beyond,) = measure(precision="float32", sizes_mp=(0.05, 1.0), forecast_mp=(4.0,))
+    assert 0 < small.seconds < large.seconds < beyond.seconds
+    if small.peak_bytes is not None and large.peak_bytes is not None and beyond.peak_bytes is not None:
         assert large.peak_bytes - small.peak_bytes > 0.95e6 * 4 * 3  # at least the picture
+        assert beyond.peak_bytes > large.peak_bytes
 
 
 def test_what_cannot_be_measured_is_an_error() -> None:
@@ -43,17 +54,19 @@ def test_there_is_a_processor_and_memory() -> None:
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_the_command(options: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(doctor, "measure", lambda **_: _POINTS)
+    sizes = (6.0, 12.0, 24.0, 45.0, 61.0, 100.0)
+    forecasts = [forecast(_POINTS, size, round(size * 1e8)) for size in sizes]
+    monkeypatch.setattr(doctor, "measure", lambda **_: (_POINTS, forecasts))
     monkeypatch.setattr(doctor, "total_memory_bytes", lambda: 2_000_000_000)
     assert main(["doctor", "--precision", "float32", *options]) == 0
     shown = capsys.readouterr().out
     if options:
         facts = json.loads(shown)
-        assert facts["seconds_per_megapixel"] == 0.25
+        assert facts["seconds_per_megapixel"] == 0.3438
         assert facts["precision"] == "float32"
         assert [entry["megapixels"] for entry in facts["forecasts"]] == [6, 12, 24, 45, 61, 100]
         assert facts["devices"][0]["name"]
     else:
-        assert "0.25 s" in shown
+        assert "0.34 s" in shown
         assert "24 MP" in shown
         assert "more than there is" in shown

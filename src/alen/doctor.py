@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -22,8 +23,9 @@ from alen.engines import Precision
 from alen.engines.openvino import available_devices
 from alen.weights import DEFAULT
 
-SIZES_MP: Final = (4.0, 12.0)
-"""Megapixels of the frames that are measured; what others take is read off the line through them."""
+SIZES_MP: Final = (4.0, 12.0, 20.0)
+"""Megapixels of the frames that are measured: up to the second the first features are kept, of the third they are made
+twice (`alen.engines.bands`), as of all that are larger."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Measurement:
     """From the decoded mosaic to the developed picture, the network's compilation included."""
     peak_bytes: int | None
     """Of the process so far; None where the system does not tell."""
+    needed_bytes: int | None = None
+    """What the program reckons with, see `alen.enhance.Enhancer.needed_bytes`."""
 
 
 @dataclass(frozen=True)
@@ -86,29 +90,58 @@ def measure(
     device: str = "CPU",
     precision: Precision = "auto",
     sizes_mp: Sequence[float] = SIZES_MP,
-) -> list[Measurement]:
-    """Enhance made-up frames of rising size in a process of their own, and return what each took.
+    forecast_mp: Sequence[float] = (),
+) -> tuple[list[Measurement], list[Forecast]]:
+    """Enhance made-up frames of rising size in a process of their own.
+
+    Args:
+        model: Name of shipped weights, or the path of a weights file.
+        device: As of `alen.enhance.Enhancer`.
+        precision: As of `alen.enhance.Enhancer`.
+        sizes_mp: Megapixels of the frames.
+        forecast_mp: Megapixels of other frames, of which a forecast is wanted.
+
+    Returns:
+        What each frame took, and the forecasts.
 
     Raises:
         WeightsError: The weights cannot be used.
         DeviceError: The device is not there, or cannot compute in that precision.
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_measure, model, device, precision, tuple(sizes_mp)).result()
+        return pool.submit(_measure, model, device, precision, tuple(sizes_mp), tuple(forecast_mp)).result()
 
 
-def forecast(measurements: Sequence[Measurement], megapixels: float) -> Forecast:
-    """Return what a frame takes if time and memory go on growing as between the smallest and the largest measured."""
-    small, large = measurements[0], measurements[-1]
-    share = (megapixels - small.megapixels) / (large.megapixels - small.megapixels)
-    seconds = small.seconds + share * (large.seconds - small.seconds)
+def forecast(measurements: Sequence[Measurement], megapixels: float, needed_bytes: int | None) -> Forecast:
+    """Return what a frame is expected to take, from what at least two others took.
+
+    Time lies on the line through its two neighbors in size; above the largest it grows in proportion from what a frame
+    of no size would take, by the two smallest. Memory is what the program reckons with, and what the frame next in size
+    took beyond that.
+    """
+    small, second, largest = measurements[0], measurements[1], measurements[-1]
+    start = _line(small, second, 0.0)
+    if megapixels <= largest.megapixels:
+        pairs = pairwise(measurements)
+        below, above = next((a, b) for a, b in pairs if megapixels <= b.megapixels)
+        seconds = _line(below, above, megapixels)
+    else:
+        seconds = start + (largest.seconds - start) * megapixels / largest.megapixels
+    nearest = min(measurements, key=lambda entry: abs(entry.megapixels - megapixels))
     peak = None
-    if small.peak_bytes is not None and large.peak_bytes is not None:
-        peak = round(small.peak_bytes + share * (large.peak_bytes - small.peak_bytes))
+    if needed_bytes is not None and nearest.peak_bytes is not None and nearest.needed_bytes is not None:
+        peak = needed_bytes + nearest.peak_bytes - nearest.needed_bytes
     return Forecast(megapixels, max(seconds, 0.0), peak)
 
 
-def _measure(model: str, device: str, precision: Precision, sizes_mp: tuple[float, ...]) -> list[Measurement]:
+def _line(a: Measurement, b: Measurement, megapixels: float) -> float:
+    """Return the seconds at a size on the line through two measurements."""
+    return a.seconds + (megapixels - a.megapixels) / (b.megapixels - a.megapixels) * (b.seconds - a.seconds)
+
+
+def _measure(
+    model: str, device: str, precision: Precision, sizes_mp: tuple[float, ...], forecast_mp: tuple[float, ...]
+) -> tuple[list[Measurement], list[Forecast]]:
     from alen.enhance import Enhancer
     from alen.raw import read_raw
 
@@ -118,18 +151,26 @@ def _measure(model: str, device: str, precision: Precision, sizes_mp: tuple[floa
     for megapixels in sizes_mp:
         raw = read_raw(made_up_dng(megapixels))
         start = time.perf_counter()
-        finished = enhancer.finish(raw, ratio=100)
-        measurements.append(Measurement(megapixels, time.perf_counter() - start, peak_bytes_of_process()))
-        del raw, finished
-    return measurements
+        enhancer.finish(raw, ratio=100)
+        seconds = time.perf_counter() - start
+        needed = enhancer.needed_bytes(*raw.mosaic.shape)
+        measurements.append(Measurement(megapixels, seconds, peak_bytes_of_process(), needed))
+        del raw
+    forecasts = [forecast(measurements, mp, enhancer.needed_bytes(*_made_up_shape(mp))) for mp in forecast_mp]
+    return measurements, forecasts
+
+
+def _made_up_shape(megapixels: float) -> tuple[int, int]:
+    """Return the sides of a made-up frame, 2 : 3."""
+    height = round((megapixels * 1e6 / 1.5) ** 0.5 / 16) * 16
+    return height, height * 3 // 2
 
 
 def made_up_dng(megapixels: float) -> bytes:
     """Return a dark, noisy DNG with sides of 3 : 2."""
     from alen.dng import write_cfa_dng
 
-    height = round((megapixels * 1e6 / 1.5) ** 0.5 / 16) * 16
-    mosaic = np.random.default_rng(0).integers(500, 600, (height, height * 3 // 2), dtype=np.uint16)
+    mosaic = np.random.default_rng(0).integers(500, 600, _made_up_shape(megapixels), dtype=np.uint16)
     file = io.BytesIO()
     write_cfa_dng(
         file,

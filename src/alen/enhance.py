@@ -253,18 +253,33 @@ class Enhancer:
         metadata = self._metadata(amplified)
         return Finished(picture, raw, amplified.ratio, amplified.ratio_is_estimated, metadata, seconds)
 
+    def needed_bytes(self, height: int, width: int, *, bytes_per_pixel: int = 3) -> int | None:
+        """Return the memory of the process that a frame needs, about.
+
+        Args:
+            height: Rows of its mosaic.
+            width: Columns of it.
+            bytes_per_pixel: Of the picture: 3 or 6 of what `finish` makes, 12 of what `enhance` makes.
+
+        Returns:
+            Bytes, or None if the engine does not tell.
+        """
+        engine = self.engine.needed_bytes(height // 2, width // 2)
+        if engine is None:
+            return None
+        # the engine gives its memory back while the picture grows
+        mosaic_bytes = 2 * height * width
+        return _PROCESS_BYTES + mosaic_bytes + max(engine, bytes_per_pixel * height * width)
+
     def _amplified(self, raw: RawImage, ratio: float | None, *, bytes_per_pixel: int) -> Amplified:
         """Return the image as the engine reads it, unless it and a picture of so many bytes are too large."""
         height, width = raw.mosaic.shape
-        engine = self.engine.needed_bytes(height // 2, width // 2)
-        if self._max_memory_bytes is not None and engine is not None:
-            # the engine gives its memory back while the picture grows
-            needed = _PROCESS_BYTES + raw.mosaic.nbytes + max(engine, bytes_per_pixel * height * width)
-            if needed > self._max_memory_bytes:
-                raise DeviceError(
-                    f"{raw.name}: {height * width / 1e6:.0f} megapixels need about {needed / 1e9:.1f} GB, more than "
-                    f"the {self._max_memory_bytes / 1e9:g} GB that were allowed. Allow more, or use another computer."
-                )
+        needed = self.needed_bytes(height, width, bytes_per_pixel=bytes_per_pixel)
+        if self._max_memory_bytes is not None and needed is not None and needed > self._max_memory_bytes:
+            raise DeviceError(
+                f"{raw.name}: {height * width / 1e6:.0f} megapixels need about {needed / 1e9:.1f} GB, more than "
+                f"the {self._max_memory_bytes / 1e9:g} GB that were allowed. Allow more, or use another computer."
+            )
         return amplified_planes(raw, ratio)
 
     def _pieces(

@@ -32,7 +32,7 @@ def doctor(
 ) -> int:
     """Show devices and precisions, and measure what frames take here.
 
-    Enhances two made-up frames, which takes some seconds, and tells from them
+    Enhances three made-up frames, which takes some seconds, and tells from them
     how long frames of common sizes will take, and how much memory.
 
     Args:
@@ -42,12 +42,12 @@ def doctor(
         as_json: Print JSON instead of tables.
     """
     from alen.cores import usable_cores
-    from alen.doctor import devices, forecast, measure, system, total_memory_bytes
+    from alen.doctor import devices, measure, system, total_memory_bytes
 
     found, memory = devices(), total_memory_bytes()
-    measurements = measure(model=model, device=device, precision=precision)
-    forecasts = [forecast(measurements, megapixels) for megapixels in _SIZES_MP]
-    per_megapixel = forecast(measurements, 2.0).seconds - forecast(measurements, 1.0).seconds
+    measurements, forecasts = measure(model=model, device=device, precision=precision, forecast_mp=_SIZES_MP)
+    small, large = measurements[0], measurements[-1]
+    per_megapixel = (large.seconds - small.seconds) / (large.megapixels - small.megapixels)
     versions = {"alen": __version__, "python": platform.python_version()} | _versions()
     cores = usable_cores()
     used = precision

@@ -25,8 +25,8 @@ from alen.weights import Weights
 
 BAND: Final = 64_000
 """Positions of a level that are computed at a time: their features stay in a processor's third-level cache."""
-_GRAPHS_BYTES: Final = 300_000_000
-"""Memory of the graphs and of what a band of them takes, about."""
+_GRAPHS_BYTES: Final = {"bfloat16": 360_000_000, "float32": 640_000_000}
+"""Memory of the graphs and of what a band of them takes, about, by precision."""
 _SURVEYED = 128_000
 """Packed pixels, about, that are averaged at a time."""
 _STRIPE = 32_000
@@ -109,7 +109,8 @@ class OpenVinoEngine:
         """Return the memory that packed planes (4, h, w) need beside themselves and the picture, about."""
         averages_bytes = sum(12 * height * width // side**2 for side in PYRAMID if side >= _LATE)
         u = self._config.unshuffle
-        return _GRAPHS_BYTES + averages_bytes + kept_bytes(self._config, height // u, width // u, self._storage)
+        kept = kept_bytes(self._config, height // u, width // u, self._storage)
+        return _GRAPHS_BYTES[self.precision] + averages_bytes + kept
 
     def run(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the linear picture (2h, 2w, 3) of packed planes (4, h, w); see `alen.engines.Engine.run`."""
