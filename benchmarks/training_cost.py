@@ -90,7 +90,8 @@ def _count_attention(network: nn.Module) -> list[int]:
     def count(module: nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
         assert isinstance(module, NonLocal)
         queries = inputs[0].shape[2] * inputs[0].shape[3] // module.query_pool**2
-        counted.append(2 * queries * (queries // module.key_pool**2) * module.value.out_channels)
+        keys = queries // module.key_pool**2 if module.key_grid is None else module.key_grid**2
+        counted.append(2 * queries * keys * module.value.out_channels)
 
     for module in network.modules():
         if isinstance(module, NonLocal):

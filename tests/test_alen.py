@@ -55,7 +55,7 @@ def _planes(n: int, h: int, w: int) -> Tensor:
     [
         (AlenConfig(), 2_771_316),
         (AlenConfig(downsample="max"), 2_685_076),
-        (AlenConfig.fast(), 2_901_200),
+        (AlenConfig.fast(), 1_553_880),
         # without θ and φ, C → C/4 with biases at 32, 64 and 128 channels
         (AlenConfig(pairwise="gaussian"), 2_771_316 - 2 * sum(c // 4 * (c + 1) for c in (32, 64, 128))),
         (AlenConfig(pairwise="dot_product"), 2_771_316),

@@ -166,6 +166,22 @@ def test_learning_rate_falls_in_steps() -> None:
     assert [learning_rate_at(step, config) for step in range(8)] == [1e-4] * 4 + [1e-5] * 2 + [1e-6] * 2
 
 
+def test_gates_learn_at_their_own_rate(photos: Path, tmp_path: Path) -> None:
+    fixed = dataclasses.replace(TINY, steps=2, gate_rate=0.0, ema_decay=0.0, validate_every=2)
+    start = loop.build_network(TINY.network)  # gates' last layers begin at zero, so that the gates are 1
+    arrays = load_weights(train(fixed, photos, tmp_path / "fixed", workers=0)).arrays
+    moving = load_weights(
+        train(dataclasses.replace(fixed, gate_rate=1.0), photos, tmp_path / "moving", workers=0)
+    ).arrays
+    excite = [name for name in arrays if name.endswith("gate.excite.weight")]
+    assert len(excite) == 7
+    for name in excite:
+        assert not start.state_dict()[name].any()
+        assert not arrays[name].any()
+        assert moving[name].any()
+    assert not np.array_equal(arrays["head.weight"], start.state_dict()["head.weight"].numpy())
+
+
 def test_parts_of_a_step_are_one_large_batch(photos: Path, tmp_path: Path) -> None:
     whole = dataclasses.replace(
         TINY, steps=2, stages=(Stage(share=1.0, patch_size=16, batch_size=4),), loss="l2_ssim", validate_every=2
@@ -198,6 +214,7 @@ def test_stages_cover_the_run() -> None:
         {"stages": (Stage(share=1.0, patch_size=24, batch_size=1),)},
         {"ratios": (0.5, 3.0)},
         {"ema_decay": 1.0},
+        {"gate_rate": -0.1},
         {"accumulate": 0},
         {"epochs": 0},
         {"loss": "l3"},

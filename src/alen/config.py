@@ -116,8 +116,8 @@ class AlenConfig(_Layout):
 
     @classmethod
     def fast(cls) -> Self:
-        """Return the form of the weights "alen-fast": unshuffled further, it takes three eighths of the operations."""
-        return replace(cls.shipped(), widths=(48, 64, 128, 256), unshuffle=2, gate_limit=2.0)
+        """Return the form of the weights "alen-fast": unshuffled further, it takes a third of the operations."""
+        return replace(cls.shipped(), widths=(48, 64, 96, 128), unshuffle=2, gate_limit=2.0)
 
     @property
     def input_channels(self) -> int:

@@ -67,6 +67,9 @@ class TrainingConfig:
     """Peak learning rate of AdamW."""
     final_learning_rate: float = 5e-6
     """Learning rate at the end of the cosine."""
+    gate_rate: float = 1.0
+    """Learning rate of the channel gates, as a share of that of all other weights. Gates that learn as fast shut the
+    deep levels off before these have learned anything: a coherent gradient moves all weights of a gate at once."""
     drops: tuple[Drop, ...] = ()
     """Steps of the learning rate, in the order of time; with the schedule "steps"."""
     warmup_steps: int = 500
@@ -102,6 +105,8 @@ class TrainingConfig:
         times = [drop.after for drop in self.drops]
         if times != sorted(times) or not all(0 < time < 1 for time in times):
             raise SettingsError(f"drops come after rising shares of the run, between 0 and 1; got {times}.")
+        if self.gate_rate < 0:
+            raise SettingsError(f"gate_rate is not below 0; got {self.gate_rate}.")
         if not self.stages or abs(sum(stage.share for stage in self.stages) - 1) > 1e-6:
             raise SettingsError("The shares of the stages add up to 1.")
         for stage in self.stages:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from alen.allocator import keep_freed_memory
 from alen.config import AlenConfig, SidUnetConfig
 from alen.errors import TrainingError
 from alen.models.alen import Alen
+from alen.models.attention import ChannelGate
 from alen.models.sid_unet import SidUnet
 from alen.training.checkpoint import load_checkpoint, save_checkpoint
 from alen.training.config import TrainingConfig
@@ -112,7 +114,7 @@ def train(
         load_into(network, initial_weights, config.network)
     ema = copy.deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.AdamW(
-        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        _groups(network, config), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     start = 0
     if checkpoint.exists():
@@ -130,7 +132,7 @@ def train(
         clock, waited = time.perf_counter(), 0.0
         learning_rate = learning_rate_at(step, config)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = group["share"] * learning_rate
         optimizer.zero_grad(set_to_none=True)
         loss = torch.zeros((), device=processes.device)
         for _ in range(config.accumulate):
@@ -196,6 +198,15 @@ def learning_rate_at(step: int, config: TrainingConfig) -> float:
     progress = (step - config.warmup_steps) / max(config.steps - config.warmup_steps, 1)
     span = config.learning_rate - config.final_learning_rate
     return config.final_learning_rate + 0.5 * span * (1 + math.cos(math.pi * progress))
+
+
+def _groups(network: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:
+    """Return the channel gates' parameters and all others, each with its share of the learning rate."""
+    gates = [p for module in network.modules() if isinstance(module, ChannelGate) for p in module.parameters()]
+    ids = {id(parameter) for parameter in gates}
+    others = [parameter for parameter in network.parameters() if id(parameter) not in ids]
+    groups = [{"params": others, "share": 1.0}, {"params": gates, "share": config.gate_rate}]
+    return [group for group in groups if group["params"]]
 
 
 def load_into(network: nn.Module, path: Path, config: AlenConfig | SidUnetConfig) -> None:

@@ -39,13 +39,15 @@ def camera(form: Form = "alen") -> TrainingConfig:
         return TrainingConfig()
     return TrainingConfig(
         network=AlenConfig.fast(),
-        steps=9_500,
+        steps=16_000,
         stages=(
-            Stage(share=0.55, patch_size=64, batch_size=12),
-            Stage(share=0.41, patch_size=128, batch_size=6),
+            Stage(share=0.62, patch_size=64, batch_size=12),
+            Stage(share=0.34, patch_size=128, batch_size=6),
             Stage(share=0.04, patch_size=256, batch_size=2),
         ),
-        learning_rate=8e-4,
+        ratios=(1.0, 500.0),
+        learning_rate=1e-3,
+        gate_rate=0.1,
     )
 
 
