@@ -482,7 +482,7 @@ def markdown(protocol: Protocol, records: Sequence[Record], about: Mapping[str, 
         "camera RGB clipped to [0, 1] and display-encoded, as in [results.md](results.md).",
     ]
     for chart in FIGURES:
-        lines += ["", f"## {chart.capitalize()}", "", "| | | " + " | ".join(f"×{r:g}" for r in protocol.ratios) + " |"]
+        lines += ["", f"### {chart.capitalize()}", "", "| | | " + " | ".join(f"×{r:g}" for r in protocol.ratios) + " |"]
         lines.append("|---|---|" + "---|" * len(protocol.ratios))
         for name in (_SCORES, *found[chart, protocol.ratios[0], methods[0]].figures):
             for method in methods:
@@ -502,7 +502,7 @@ def markdown(protocol: Protocol, records: Sequence[Record], about: Mapping[str, 
 def _bright(protocol: Protocol, found: Mapping[tuple[str, float, str], Record], networks: Sequence[str]) -> list[str]:
     """Return the table of files that are bright already: how networks compare to LibRaw at the lowest ratio."""
     ratio = min(protocol.ratios)
-    lines = ["", "## Bright files", "", f"PSNR less LibRaw's at ×{ratio:g}, in dB.", ""]
+    lines = ["", "### Bright files", "", f"PSNR less LibRaw's at ×{ratio:g}, in dB.", ""]
     lines += ["| | " + " | ".join(FIGURES) + " |", "|---|" + "---|" * len(FIGURES)]
     for method in networks:
         gains = [found[chart, ratio, method].psnr_db - found[chart, ratio, OPPONENTS[0]].psnr_db for chart in FIGURES]
