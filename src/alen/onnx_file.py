@@ -112,11 +112,12 @@ def _compose(graph: _Graph, config: AlenConfig, head: str, padded: str) -> str:
     if config.base == "none":
         return graph.shuffle(head, config.shuffle)
     painted = graph.channels(head, 0, 12)
+    compressed = graph.compress_highlights("planes")
 
     def demosaicked(kernels: NDArray[np.float32]) -> str:
         vertical, horizontal = (side // 2 for side in kernels.shape[2:])
-        around = graph.pad("planes", [0, 0, vertical, horizontal, 0, 0, vertical, horizontal])
-        return graph.add("Conv", around, graph.constant(kernels))  # (1, 12, h, w)
+        around = graph.pad(compressed, [0, 0, vertical, horizontal, 0, 0, vertical, horizontal])
+        return graph.expand_highlights(graph.add("Conv", around, graph.constant(kernels)))  # (1, 12, h, w)
 
     malvar = demosaicked(malvar_kernels())
     if config.base == "demosaic":
@@ -313,6 +314,17 @@ class _Graph:
 
     def leaky(self, x: str) -> str:
         return self.add("LeakyRelu", x, alpha=_SLOPE)
+
+    def compress_highlights(self, planes: str) -> str:
+        """See `alen.models.layers.compress_highlights`."""
+        above = self.add("Max", planes, self.number(1))
+        return self.add("Min", planes, self.add("Sqrt", self.add("Sqrt", above)))
+
+    def expand_highlights(self, compressed: str) -> str:
+        """See `alen.models.layers.expand_highlights`."""
+        above = self.add("Max", compressed, self.number(1))
+        square = self.add("Mul", above, above)
+        return self.add("Add", compressed, self.add("Sub", self.add("Mul", square, square), above))
 
     def concat(self, values: Sequence[str]) -> str:
         return self.add("Concat", *values, axis=1)

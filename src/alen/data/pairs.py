@@ -6,6 +6,8 @@ what an undisturbed one would have seen.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -26,20 +28,28 @@ class PhotoPairs(Dataset[tuple[Tensor, Tensor]]):
 
     Item (i, s) is the i-th pair in packed size s: planes (4, s, s) float32 linear, white-balanced, × ratio, signed;
     truth (3, 2s, 2s) float32 display-encoded camera RGB. The noise is that of ``sensor``, else of imaginary cameras.
+    ``hard_shares`` tells by packed size how many of the scenes are hard cases, see `random_scene`.
     """
 
     def __init__(
-        self, cache: PhotoCache, *, ratios: tuple[float, float], seed: int, sensor: MeasuredCamera | None = None
+        self,
+        cache: PhotoCache,
+        *,
+        ratios: tuple[float, float],
+        seed: int,
+        sensor: MeasuredCamera | None = None,
+        hard_shares: Mapping[int, float] | None = None,
     ) -> None:
         self.cache = cache
         self.ratios = ratios
         self.seed = seed
         self.sensor = sensor
+        self.hard_shares = hard_shares if hard_shares is not None else {}
 
     def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, Tensor]:
         index, size = item
         rng = np.random.default_rng((self.seed, index))
-        scene = random_scene(self.cache, 2 * size, rng)
+        scene = random_scene(self.cache, 2 * size, rng, hard_share=self.hard_shares.get(size, 0.0))
         low, high = np.log(self.ratios)
         ratio = float(np.exp(rng.uniform(low, high)))
         noise = sample_generic(rng) if self.sensor is None else self.sensor.sample(rng)

@@ -20,6 +20,7 @@ from PIL import Image
 
 from alen.cfa import CFA, mosaic_from_rgb
 from alen.color import cam2rgb_from_xyz2cam, eotf_srgb
+from alen.data.patterns import add_lamps, color_light, lift_highlights, random_pattern
 from alen.errors import DataError
 
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".hdr"})
@@ -179,6 +180,16 @@ class PhotoCache:
         return linear * np.float32(0.18 / max(float(middle), 1e-4))
 
 
+def _made_harder(linear: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return a photograph (H, W, 3), linear sRGB, in colored light, with highlights or with lamps."""
+    kind = rng.random()
+    if kind < 0.6:
+        linear = color_light(linear, rng)
+    if kind > 0.4:
+        linear = lift_highlights(linear, rng) if rng.random() < 0.5 else add_lamps(linear, rng)
+    return linear
+
+
 def sample_camera(rng: np.random.Generator) -> tuple[tuple[float, float, float], NDArray[np.float64]]:
     """Draw a camera and a light: white balance gains (R, G, B), and the matrix from camera RGB to linear sRGB (3, 3).
 
@@ -201,12 +212,20 @@ def unprocess(
     return Scene(np.maximum(linear_srgb @ rgb2cam.T, 0), white_balance, cam2rgb)
 
 
-def random_scene(cache: PhotoCache, size: int, rng: np.random.Generator) -> Scene:
+def random_scene(cache: PhotoCache, size: int, rng: np.random.Generator, *, hard_share: float = 0.0) -> Scene:
     """Draw a scene for training: photograph, square, flips, exposure, camera and light at random.
 
-    The exposure moves by −2 to +1 stops, more often down than up: night scenes are dark after development, too.
+    The exposure moves by −2 to +1 stops, more often down than up: night scenes are dark after development, too. Of the
+    ``hard_share`` of scenes a third are patterns, the others photographs in colored light or with lamps
+    (`alen.data.patterns`).
     """
-    linear = cache.linear_crop(int(rng.integers(len(cache))), size, rng)
+    chance = rng.random() if hard_share > 0 else 1.0
+    if chance < hard_share / 3:
+        linear = random_pattern(size, rng)
+    else:
+        linear = cache.linear_crop(int(rng.integers(len(cache))), size, rng)
+        if chance < hard_share:
+            linear = _made_harder(linear, rng)
     if rng.random() < 0.5:
         linear = linear[::-1]
     if rng.random() < 0.5:

@@ -165,19 +165,21 @@ def composition(config: AlenConfig, rows: int, width: int) -> Any:
         fourfold = ops.constant(np.kron(np.eye(3), np.ones((4, 1))).astype(np.float32)[:, :, None, None])
         base = ops.convolution(smooth, fourfold, [1, 1], [0, 0], [0, 0], [1, 1])  # each color to its 4 pixels
         kernels = (malvar_kernels(), directional_kernels(vertical=False), directional_kernels(vertical=True))
+        compressed = _compress_highlights(planes)
         for kernel, share in zip(kernels, shares, strict=False):
             # the planes reach 2 further on each side than the picture, which is 1 too far for a kernel's shorter side
             short = [axis for axis in (2, 3) if kernel.shape[axis] == 3]
             ones = [1] * len(short)
-            around = ops.slice(planes, ones, [-1] * len(short), ones, short)
+            around = ops.slice(compressed, ones, [-1] * len(short), ones, short)
             detail = ops.convolution(around, ops.constant(kernel), [1, 1], [0, 0], [0, 0], [1, 1])
-            base = ops.add(base, ops.multiply(detail, share))  # (1, 12, h, w)
+            base = ops.add(base, ops.multiply(_expand_highlights(detail), share))  # (1, 12, h, w)
         encoded = ops.depth_to_space(ops.add(painted, _encode(base)), "depth_first", 2)
         parameters = [head, planes, *levels]
     else:
         painted, weight = ops.variadic_split(head, 1, [12, 4]).outputs()
-        base = ops.convolution(planes, ops.constant(malvar_kernels()), [1, 1], [0, 0], [0, 0], [1, 1])
-        base = ops.depth_to_space(_encode(base), "depth_first", 2)
+        around = _compress_highlights(planes)
+        base = ops.convolution(around, ops.constant(malvar_kernels()), [1, 1], [0, 0], [0, 0], [1, 1])
+        base = ops.depth_to_space(_encode(_expand_highlights(base)), "depth_first", 2)
         weight = ops.sigmoid(ops.depth_to_space(weight, "depth_first", 2))
         encoded = ops.add(ops.depth_to_space(painted, "depth_first", 2), ops.multiply(weight, base))
         parameters = [head, planes]
@@ -370,6 +372,19 @@ def _decode(encoded: Node) -> Node:
     offset = 1 / 12.92 - ((end + 0.055) / 1.055) ** 2.4 / end
     slope = ops.add(ops.multiply(_power(lifted, 2.4), _constant(1 / end)), _constant(offset))
     return _unflat(ops.multiply(ops.clamp(x, -end, end), slope), encoded)
+
+
+def _compress_highlights(planes: Node) -> Node:
+    """See `alen.models.layers.compress_highlights`."""
+    above = ops.maximum(planes, _constant(1))
+    return ops.minimum(planes, ops.sqrt(ops.sqrt(above)))
+
+
+def _expand_highlights(compressed: Node) -> Node:
+    """See `alen.models.layers.expand_highlights`."""
+    above = ops.maximum(compressed, _constant(1))
+    square = ops.multiply(above, above)
+    return ops.add(compressed, ops.subtract(ops.multiply(square, square), above))
 
 
 def _power(x: Node, exponent: float) -> Node:

@@ -19,8 +19,10 @@ from alen.models.layers import (
     ChannelAttentionBlock,
     InvertedShuffle,
     MixedAttentionBlock,
+    compress_highlights,
     downsample,
     eotf_inverse_srgb,
+    expand_highlights,
 )
 
 __all__ = ["Alen", "AlenConfig"]
@@ -170,12 +172,13 @@ class Alen(nn.Module):
             if self.config.base == "none":
                 return F.pixel_shuffle(head, self.config.shuffle)
             painted, weight = head[:, :12], head[:, 12:]
-            malvar = F.conv2d(around[:, :, 1:-1, 1:-1], self.malvar)  # (N, 12, h, w)
+            around = compress_highlights(around)
+            malvar = expand_highlights(F.conv2d(around[:, :, 1:-1, 1:-1], self.malvar))  # (N, 12, h, w)
             if self.config.base == "demosaic":
                 base = F.pixel_shuffle(eotf_inverse_srgb(malvar), 2)
                 return F.pixel_shuffle(painted, 2) + torch.sigmoid(F.pixel_shuffle(weight, 2)) * base
-            along_rows = F.conv2d(around[:, :, 1:-1], self.along_rows)
-            along_columns = F.conv2d(around[:, :, :, 1:-1], self.along_columns)
+            along_rows = expand_highlights(F.conv2d(around[:, :, 1:-1], self.along_rows))
+            along_columns = expand_highlights(F.conv2d(around[:, :, :, 1:-1], self.along_columns))
             shares = torch.softmax(weight, dim=1).chunk(self.config.head_channels - 12, dim=1)  # (N, 1, h, w) each
             base = shares[0] * malvar + shares[1] * along_rows + shares[2] * along_columns
             average = torch.zeros_like(smooth[0])

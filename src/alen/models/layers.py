@@ -35,6 +35,20 @@ def eotf_srgb(encoded: Tensor) -> Tensor:
     return torch.where(magnitude <= 0.04045, encoded / 12.92, torch.copysign(power, encoded))
 
 
+def compress_highlights(linear: Tensor) -> Tensor:
+    """Return values above 1 to the power of ¼ and others as they are: what a linear demosaicking filter is given.
+
+    Beside a lamp a hundred times brighter than white such a filter undershoots by several times white.
+    """
+    return torch.minimum(linear, linear.clamp_min(1).sqrt().sqrt())
+
+
+def expand_highlights(compressed: Tensor) -> Tensor:
+    """Return the inverse of `compress_highlights`."""
+    above = compressed.clamp_min(1)
+    return compressed + (above.square().square() - above)
+
+
 class ChannelAttentionBlock(nn.Module):
     """CAB: channel gate, then two 3 × 3 convolutions with leaky ReLUs, (N, C, H, W) → (N, C', H, W)."""
 

@@ -23,6 +23,9 @@ class Stage:
     """Side of a patch in packed pixels (2 × 2 of a Bayer mosaic, 3 × 3 of X-Trans); a multiple of 16."""
     batch_size: int
     """Patches per process and part of a step: see `TrainingConfig.accumulate`."""
+    hard_share: float = 0.0
+    """Of pairs made from photographs, the share of hard cases: see `alen.data.photos.random_scene`. Stages of the same
+    patch size have the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +115,8 @@ class TrainingConfig:
         for stage in self.stages:
             if stage.patch_size < 16 or stage.patch_size % 16 or stage.batch_size < 1:
                 raise SettingsError(f"Patches are multiples of 16 packed pixels, at least one per step; got {stage}.")
+            if not 0 <= stage.hard_share <= 1:
+                raise SettingsError(f"hard_share lies in [0, 1]; got {stage}.")
         if not 1 <= self.ratios[0] <= self.ratios[1]:
             raise SettingsError(f"ratios are a range from at least 1; got {self.ratios}.")
         if not 0 <= self.ema_decay < 1:

@@ -86,7 +86,8 @@ class Photographs:
     def pairs(self, config: TrainingConfig) -> PhotoPairs:
         """Return pairs made from the photographs."""
         cache = PhotoCache(self._train, self._cache)
-        return PhotoPairs(cache, ratios=config.ratios, seed=config.seed, sensor=config.sensor)
+        hard_shares = {stage.patch_size: stage.hard_share for stage in config.stages}
+        return PhotoPairs(cache, ratios=config.ratios, seed=config.seed, sensor=config.sensor, hard_shares=hard_shares)
 
     def validation(self, config: TrainingConfig) -> PhotoValidation:
         """Return squares of the photographs held out, with the noise of the camera that is trained for."""
