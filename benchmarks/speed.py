@@ -37,7 +37,7 @@ from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.speed_page import SID_EAGER, SID_OPENVINO, section
-from benchmarks.speed_roofline import Row, count_sid_unet, measure_limits, trace
+from benchmarks.speed_roofline import Row, count_macs, count_sid_unet, measure_limits, trace
 
 if TYPE_CHECKING:
     from torch import nn
@@ -126,8 +126,8 @@ def make_frame(folder: Path, megapixels: float, crop_megapixels: float) -> None:
     np.save(folder / "picture.npy", np.rint(picture * 255).astype(np.uint8))
 
 
-def convert_sid_unet(folder: Path) -> None:
-    """Write the See-in-the-Dark U-Net for the folder's frame as an OpenVINO model, weights in float32."""
+def convert_sid_unet(folder: Path) -> Row:
+    """Write the See-in-the-Dark U-Net as an OpenVINO model for the folder's frame; returns nothing measured."""
     import openvino as ov
     import torch
 
@@ -144,6 +144,7 @@ def convert_sid_unet(folder: Path) -> None:
     model = ov.convert_model(Whole(_sid_unet()).eval(), example_input=torch.zeros(1, 4, 32, 32))
     model.reshape([1, *shape])
     ov.save_model(model, folder / "sid_unet.xml", compress_to_fp16=False)
+    return {}
 
 
 def _sid_unet() -> nn.Module:
@@ -313,11 +314,12 @@ def compare(folder: Path, peers: Sequence[Peer], rounds: int, tick: Tick) -> lis
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def write_dng(path: Path, megapixels: float) -> None:
-    """Write a made-up DNG; beside the process that reads it, whose memory is measured."""
+def write_dng(path: Path, megapixels: float) -> Row:
+    """Write a made-up DNG, for another process to read, whose memory is measured; returns nothing measured."""
     from alen.doctor import made_up_dng
 
     path.write_bytes(made_up_dng(megapixels))
+    return {}
 
 
 def finish(path: Path, model: str, again: int) -> Row:
@@ -343,10 +345,10 @@ def measure_sizes(folder: Path, model: str, frames: Sequence[float], rounds: int
     for megapixels in sorted(frames):
         tick(f"a frame of {megapixels:g} megapixels")
         path = folder / "size.dng"
-        afresh(write_dng, path, megapixels)
-        row = attempt(afresh, finish, path, model, rounds if megapixels <= _REPEATED_MP else 0)
-        rows.append({"megapixels": megapixels, "model": model} | row)
-        path.unlink()
+        again = rounds if megapixels <= _REPEATED_MP else 0
+        row = attempt(afresh, write_dng, path, megapixels)
+        rows.append({"megapixels": megapixels, "model": model} | (row or attempt(afresh, finish, path, model, again)))
+        path.unlink(missing_ok=True)
     return rows
 
 
@@ -411,8 +413,23 @@ def measure_roofline(folder: Path, models: Sequence[str], side: int, tick: Tick)
     row["sid_unet_macs"] = afresh(count_sid_unet, height, width)
     for model in models:
         tick(f"{model}, stage by stage")
-        row["networks"].append({"model": model} | attempt(afresh, trace, folder, model, "auto", None, 1))
+        network: Row = {"model": model} | attempt(afresh, trace, folder, model, "auto", None, 1)
+        if "error" not in network:
+            macs = afresh(count_model, model, height, width, network["first_made_twice"])
+            for name, stage in network["stages"].items():
+                stage["macs"] = macs[name]
+        row["networks"].append(network)
     return row
+
+
+def count_model(model: str, height: int, width: int, twice: bool) -> dict[str, int]:
+    """Return the multiplications of shipped weights by stage, see `count_macs`."""
+    from alen.config import AlenConfig
+    from alen.weights import find_weights, load_weights
+
+    config = load_weights(find_weights(model)).config
+    assert isinstance(config, AlenConfig), "the engine runs no other"
+    return count_macs(config, height, width, twice=twice)
 
 
 _ISAS: Final[Sequence[tuple[str, str, Precision]]] = (
@@ -549,6 +566,7 @@ def main(
         out: Where the measurements go (JSON).
         page: Page whose section is replaced.
     """
+    from alen.engines.openvino import available_devices
     from benchmarks.quality import command, provenance, write_section
 
     settings = Settings(
@@ -568,6 +586,7 @@ def main(
         **about,
         "command": command(),
         "seconds": time.perf_counter() - start,
+        "precision": "bfloat16" if available_devices()["CPU"][1] else "float32",
         "settings": asdict(settings),
         **measured,
     }

@@ -120,7 +120,8 @@ def _peers(document: Document) -> list[str]:
         "",
         "- **Networks**: from packed planes in memory to the picture. The See-in-the-Dark U-Net has its 7.76 million "
         "weights drawn at random, which take as long as trained ones. In torch it is eager, float32 and whole, as "
-        "its users run it; in OpenVINO it has the precision and the settings of our engine, and was converted before.",
+        f"its users run it; in OpenVINO it has the precision ({document['precision']}) and the settings of our "
+        "engine, and was converted before.",
         "- **LibRaw**: from a DNG of this size to an 8-bit picture, AHD and the stronger FBDD noise reduction. Its "
         "wavelet threshold is left out: it ends the process with a memory error in rawpy 0.28.0 (LibRaw 0.22.2).",
         "- **Non-local means**: of a part of the demosaicked 8-bit picture; time is multiplied by the pixels it lacks, "

@@ -150,10 +150,10 @@ def measure_limits(side: int) -> Row:
 
 
 class _Request:
-    """An inference request that adds up its time, by stage and by operation."""
+    """An inference request that tells its graph how long it took."""
 
-    def __init__(self, request: Any, stage: Row, port_bytes: int) -> None:
-        self._request, self._stage, self._port_bytes = request, stage, port_bytes
+    def __init__(self, request: Any, graph: _Graph) -> None:
+        self._request, self._graph = request, graph
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._request, name)
@@ -161,29 +161,41 @@ class _Request:
     def infer(self, *arguments: Any, **settings: Any) -> Any:
         clock = time.perf_counter()
         result = self._request.infer(*arguments, **settings)
-        self._stage["seconds"] += time.perf_counter() - clock
-        self._stage["calls"] += 1
-        self._stage["bytes"] += self._port_bytes
-        clock = time.perf_counter()
-        for node in self._request.profiling_info:
-            self._stage["nodes"][f"{node.node_type} {node.exec_type}"] += node.real_time.total_seconds()
-        self._stage["asking"] += time.perf_counter() - clock
+        self._graph.seconds += time.perf_counter() - clock
+        self._graph.calls += 1
+        self._graph.last = self._request
         return result
 
 
-class _Compiled:
-    """A compiled graph that makes such requests."""
+class _Graph:
+    """A compiled graph, with profiling, that adds up since it was compiled."""
 
-    def __init__(self, compiled: Any, stage: Row) -> None:
-        self._compiled, self._stage = compiled, stage
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+        self.calls, self.seconds = 0, 0.0
+        self.last: Any = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._compiled, name)
 
     def create_infer_request(self) -> _Request:
+        return _Request(self._compiled.create_infer_request(), self)
+
+    def totals(self) -> Row:
+        """Return calls, seconds, bytes given and got, and the seconds by kind of operation."""
         ports = [*self._compiled.inputs, *self._compiled.outputs]
         size = sum(math.prod(port.shape) * port.element_type.size for port in ports)
-        return _Request(self._compiled.create_infer_request(), self._stage, size)
+        nodes = Counter[str]()
+        for node in self.last.profiling_info if self.last is not None else ():
+            # what OpenVINO tells is the mean of all calls so far, not the last one's
+            nodes[f"{node.node_type} {node.exec_type}"] += self.calls * node.real_time.total_seconds()
+        return {"calls": self.calls, "seconds": self.seconds, "bytes": self.calls * size, "nodes": nodes}
+
+
+def _since(before: Row, now: Row) -> Row:
+    """Return what totals grew by."""
+    nodes = {node: seconds - before["nodes"][node] for node, seconds in now["nodes"].items()}
+    return {key: now[key] - before[key] for key in ("calls", "seconds", "bytes")} | {"nodes": nodes}
 
 
 def trace(folder: Path, model: str, precision: Precision, isa: str | None, calls: int) -> Row:
@@ -194,7 +206,7 @@ def trace(folder: Path, model: str, precision: Precision, isa: str | None, calls
         model: Weights.
         precision: Arithmetic of the layers with weights.
         isa: Widest instruction set that oneDNN may use, as it names them; None does not limit it.
-        calls: Frames that are timed, after one that is not; of the stages the last is told.
+        calls: Frames that are timed, at least one, after one that is not; of the stages the last is told.
     """
     if isa is not None:
         os.environ["ONEDNN_MAX_CPU_ISA"] = isa  # read when OpenVINO is loaded, which is below
@@ -206,25 +218,20 @@ def trace(folder: Path, model: str, precision: Precision, isa: str | None, calls
     from alen.engines.openvino import OpenVinoEngine
     from alen.weights import find_weights, load_weights
 
-    stages: dict[str, Row] = {}
-
-    def nothing() -> Row:
-        return {"calls": 0, "seconds": 0.0, "bytes": 0, "asking": 0.0, "nodes": Counter()}
-
-    def stage(name: str) -> Row:
-        return stages.setdefault(name, nothing())
+    graphs: dict[str, _Graph] = {}
+    surveys: list[float] = []
 
     class Traced(OpenVinoEngine):
         def _compile(self, model: Any, precision: str) -> Any:
             self._core.set_property(self._device, {props.enable_profiling: True})
             name = model.friendly_name.removeprefix("alen_")
-            return _Compiled(super()._compile(model, precision), stage("front" if name == "stem" else name))
+            graph = graphs["front" if name == "stem" else name] = _Graph(super()._compile(model, precision))
+            return graph
 
         def _survey(self, planes: Any) -> Any:
             clock = time.perf_counter()
             surveyed = super()._survey(planes)
-            stage("survey")["seconds"] += time.perf_counter() - clock
-            stage("survey")["calls"] += 1
+            surveys.append(time.perf_counter() - clock)
             return surveyed
 
     planes = np.load(folder / "planes.npy")
@@ -232,20 +239,22 @@ def trace(folder: Path, model: str, precision: Precision, isa: str | None, calls
     assert isinstance(weights.config, AlenConfig), "the engine runs no other"
     engine = Traced(weights, precision=precision)
     times = []
+    before: dict[str, Row] = {}
     for _ in range(1 + calls):
-        for entry in stages.values():
-            entry.update(nothing())
+        before = {name: graph.totals() for name, graph in graphs.items()}
         clock = time.perf_counter()
         engine.run(planes)
-        times.append(time.perf_counter() - clock - sum(entry["asking"] for entry in stages.values()))
+        times.append(time.perf_counter() - clock)
+    stages = {name: _since(before[name], graph.totals()) for name, graph in graphs.items()}
+    stages["survey"] = {"calls": 1, "seconds": surveys[-1], "bytes": 0, "nodes": {}}
     u, storage = weights.config.unshuffle, ov.Type.bf16 if engine.precision == "bfloat16" else ov.Type.f32
     size = first_features_bytes(weights.config, planes.shape[1] // u, planes.shape[2] // u, storage)
-    macs = count_macs(weights.config, *planes.shape[1:], twice=size > FIRST_BYTES) if isa is None else {}
     return {
         "model": model,
         "precision": engine.precision,
         "seconds": times[1:],
-        "stages": {name: stages[name] | {"macs": macs.get(name, 0)} for name in STAGES if name in stages},
+        "first_made_twice": size > FIRST_BYTES,
+        "stages": {name: stages[name] for name in STAGES if name in stages},
     }
 
 

@@ -51,6 +51,7 @@ def _document() -> dict[str, Any]:
         "commit": "0123456789abcdef",
         "hardware": {"processor": "a processor", "cores": 2},
         "seconds": 180.0,
+        "precision": "bfloat16",
         "settings": {"megapixels": 12.0},
         "peers": [
             _peer("alen", 5.0, [2.0, 1.9, 2.3], 800_000_000),
