@@ -100,7 +100,7 @@ def attempt(work: Callable[..., Row], *arguments: object) -> Row:
     try:
         return work(*arguments)
     except Exception as error:
-        return {"error": f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"}
+        return {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -82,7 +83,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def _failed(name: str, row: Row, columns: int) -> list[str]:
-    error = str(row["error"]).replace("|", "/")
+    error = textwrap.shorten(str(row["error"]), 120, placeholder=" …").replace("|", "/")
     return [name, f"failed: {error}", *[""] * (columns - 2)]
 
 
@@ -250,14 +251,14 @@ def _instructions(document: Document) -> list[str]:
         ratio = f"{figure(row, 'seconds') / figure(widest, 'seconds'):.2f}" if widest else "–"
         asked = row["asked"] if row["asked"] != "auto" else f"auto: {row['precision']}"
         cells.append([name, asked, _s(figure(row, "seconds")), ratio, f"`{row['kernel']}`"])
-    return [
-        "## Instruction sets",
-        *table(head, cells),
-        "",
+    text = (
         f"`alen` on {document['settings']['megapixels']:g} megapixels, with oneDNN limited by `ONEDNN_MAX_CPU_ISA`, "
         "as far as this processor goes. The last column is OpenVINO's name of the kernel that took most of the time: "
-        "it tells whether the limit holds. A limit is not another processor: its caches and its clock stay.",
-    ]
+        "it tells whether the limit holds. A limit is not another processor: its caches and its clock stay."
+    )
+    if any(row["isa"] == "AVX2" and row["asked"] == "auto" and "error" in row for row in rows):
+        text += ' Limited to AVX2, OpenVINO still offers bfloat16, which "auto" then takes, and fails at it.'
+    return ["## Instruction sets", *table(head, cells), "", text]
 
 
 def _cli(document: Document) -> list[str]:
