@@ -6,7 +6,7 @@ DEMO_VENV ?= .venv-demo
 PHOTOS ?= ../shared/data/photos
 BIN = $(VENV)/bin
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test check format bench bench-speed clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +38,9 @@ format: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks.quality --photos $(PHOTOS)
+
+bench-speed: $(VENV)/installed
+	$(BIN)/python -m benchmarks.speed
 
 clean:
 	rm -rf $(VENV) $(DEMO_VENV) demo out .mypy_cache .pytest_cache .ruff_cache
