@@ -41,14 +41,50 @@ def times_of(method: str, other: str, key: str = "seconds") -> Callable[[Documen
     return value
 
 
+def peak_gigabytes(megapixels: float) -> Callable[[Document], float | None]:
+    """Return what takes from a document the peak memory of a frame."""
+
+    def value(document: Document) -> float | None:
+        row = _size(document, megapixels)
+        return row["peak_bytes"] / 1e9 if row is not None and row["peak_bytes"] is not None else None
+
+    return value
+
+
+def _size(document: Document, megapixels: float) -> Row | None:
+    rows = (row for row in document.get("sizes", ()) if "error" not in row)
+    return next((row for row in rows if row["megapixels"] == megapixels), None)
+
+
+def _per_pixel_of_large_frames(document: Document) -> float | None:
+    small, large = _size(document, 12), _size(document, 150)
+    if small is None or large is None:
+        return None
+    return float((large["first_seconds"] / large["pixels"]) / (small["first_seconds"] / small["pixels"]))
+
+
+def _one_file(document: Document) -> float | None:
+    row = document.get("cli", {"error": ""})
+    return None if "error" in row else figure(row, "one_file_seconds")
+
+
+def _each_of_ten_files(document: Document) -> float | None:
+    row = document.get("cli", {"error": ""})
+    return None if "error" in row else float(row["all_files_seconds"] / row["files"])
+
+
 TARGETS: Final = (
     Target("time of `alen` over the SID U-Net's in OpenVINO", times_of("alen", SID_OPENVINO), 1.0),
-    Target("time of `alen-fast` over the SID U-Net's in OpenVINO", times_of("alen-fast", SID_OPENVINO), 1.0),
-    Target("time of `alen` over the SID U-Net's in eager torch", times_of("alen", SID_EAGER), 1.0),
-    Target("peak memory of `alen` over the SID U-Net's in OpenVINO", times_of("alen", SID_OPENVINO, "peak_bytes"), 1.0),
-    Target("peak memory of `alen` over the SID U-Net's in eager torch", times_of("alen", SID_EAGER, "peak_bytes"), 1.0),
+    Target("time of `alen` over the SID U-Net's in eager torch", times_of("alen", SID_EAGER), 0.125),
+    Target("peak of `alen` over the SID U-Net's in eager torch", times_of("alen", SID_EAGER, "peak_bytes"), 0.333),
+    Target("peak at 12 megapixels, GB", peak_gigabytes(12), 1.2),
+    Target("peak at 61 megapixels, GB", peak_gigabytes(61), 2.0),
+    Target("peak at 150 megapixels, GB", peak_gigabytes(150), 3.0),
+    Target("time per pixel at 150 over that at 12 megapixels, first frames", _per_pixel_of_large_frames, 1.3),
+    Target("`alen enhance` of 12 megapixels, whole process, s", _one_file, 2.5),
+    Target("one of ten such files in one call, s", _each_of_ten_files, 1.6),
 )
-"""What is judged, reached or missed."""
+"""What is judged, reached or missed. Seconds were asked of two cores with AMX; ratios of any processor."""
 
 
 def figure(row: Row, key: str) -> float:
@@ -74,7 +110,7 @@ def section(document: Document) -> str:
     for part, write in parts.items():
         if part in document:
             lines += ["", *write(document)]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *_targets(document)]) + "\n"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -132,7 +168,6 @@ def _peers(document: Document) -> list[str]:
     return [
         *lines,
         *(_ahead(row, [other for other in sound if other not in mine]) for row in mine),
-        *_targets(document),
     ]
 
 
@@ -150,7 +185,12 @@ def _targets(document: Document) -> list[str]:
         value = target.value(document)
         verdict = "not measured" if value is None else "reached" if value <= target.at_most else "**missed**"
         rows.append([target.sentence, f"≤ {target.at_most:g}", "–" if value is None else f"{value:.2f}", verdict])
-    return ["", "### Reached and missed", *table(["figure", "asked", "measured", ""], rows)]
+    return [
+        "## Reached and missed",
+        *table(["figure", "asked", "measured", ""], rows),
+        "",
+        "Seconds were asked of two cores with AMX, a unit for matrix products that most processors lack.",
+    ]
 
 
 def _sizes(document: Document) -> list[str]:
