@@ -212,6 +212,7 @@ def test_stages_cover_the_run() -> None:
         {"stages": ()},
         {"stages": (Stage(share=0.5, patch_size=16, batch_size=1),)},
         {"stages": (Stage(share=1.0, patch_size=24, batch_size=1),)},
+        {"stages": (Stage(share=1.0, patch_size=16, batch_size=1, hard_share=1.5),)},
         {"ratios": (0.5, 3.0)},
         {"ema_decay": 1.0},
         {"gate_rate": -0.1},

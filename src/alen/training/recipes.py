@@ -42,8 +42,8 @@ def camera(form: Form = "alen") -> TrainingConfig:
         steps=16_000,
         stages=(
             Stage(share=0.62, patch_size=64, batch_size=12),
-            Stage(share=0.34, patch_size=128, batch_size=6),
-            Stage(share=0.04, patch_size=256, batch_size=2),
+            Stage(share=0.34, patch_size=128, batch_size=6, hard_share=0.3),
+            Stage(share=0.04, patch_size=256, batch_size=2, hard_share=0.3),
         ),
         ratios=(1.0, 500.0),
         learning_rate=1e-3,
