@@ -10,6 +10,7 @@ from alen import doctor
 from alen.cli import main
 from alen.doctor import Measurement, devices, forecast, measure, total_memory_bytes
 from alen.errors import DeviceError, WeightsError
+from alen.weights import shipped_names
 
 _POINTS = [
     Measurement(1.0, 0.5, 400_000_000, 390_000_000),
@@ -70,3 +71,4 @@ def test_the_command(options: list[str], monkeypatch: pytest.MonkeyPatch, capsys
         assert "0.34 s" in shown
         assert "24 MP" in shown
         assert "more than there is" in shown
+        assert ("--model alen-fast" in shown) == ("alen-fast" in shipped_names())  # in float32 it is worth a word

@@ -29,6 +29,9 @@ FORMAT: Final = 1
 DEFAULT: Final = "alen"
 """Name of the shipped weights that are used when none are named."""
 
+FAST: Final = "alen-fast"
+"""Name of the shipped weights for processors without bfloat16, and for previews."""
+
 _PLANES: Final = {"bayer": list(PLANES), "xtrans": ["R", "G", "B", "R", "B", "G", "G", "G", "G"]}
 """Order of the planes by filter array; those of X-Trans stand as See-in-the-Dark packs them."""
 

@@ -43,6 +43,7 @@ def doctor(
     """
     from alen.cores import usable_cores
     from alen.doctor import devices, measure, system, total_memory_bytes
+    from alen.weights import DEFAULT, FAST, shipped_names
 
     found, memory = devices(), total_memory_bytes()
     measurements, forecasts = measure(model=model, device=device, precision=precision, forecast_mp=_SIZES_MP)
@@ -78,7 +79,10 @@ def doctor(
         rows.append((f"device {entry.name}", f"{entry.description}; {kinds}"))
     print_table("This computer", rows)
     timed = [("network", f"{model} on {device} in {used}"), ("a megapixel", f"{per_megapixel:.2f} s")]
-    print_table("Frames", timed + [(f"{entry.megapixels:g} MP", _expectation(entry, memory)) for entry in forecasts])
+    timed += [(f"{entry.megapixels:g} MP", _expectation(entry, memory)) for entry in forecasts]
+    if used == "float32" and model == DEFAULT and FAST in shipped_names():
+        timed.append(("faster", f"--model {FAST} takes a third of the operations; see docs/results.md"))
+    print_table("Frames", timed)
     return OK
 
 

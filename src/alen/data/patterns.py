@@ -40,7 +40,7 @@ def color_light(linear: NDArray[np.float32], rng: np.random.Generator) -> NDArra
 def lift_highlights(linear: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """Give a scene (H, W, 3), linear sRGB, what a photograph clips: the nearly white becomes up to 32 × as bright."""
     whiteness = np.clip((linear.max(axis=2, keepdims=True) - np.float32(0.8)) / np.float32(0.2), 0, 1) ** 2
-    return linear * (1 + whiteness * np.float32(2.0 ** rng.uniform(0, 5) - 1))
+    return np.asarray(linear * (1 + whiteness * np.float32(2.0 ** rng.uniform(0, 5) - 1)), dtype=np.float32)
 
 
 def add_lamps(linear: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
@@ -72,7 +72,7 @@ def _waves(size: int, rng: np.random.Generator) -> NDArray[np.float32]:
     phase = frequency * (np.cos(angle) * x + np.sin(angle) * y) + bends[0] * x * x + bends[1] * y * y
     wave = 0.5 + 0.5 * rng.uniform(0.2, 1) * np.sin(2 * np.pi * size * phase + rng.uniform(0, 2 * np.pi))
     one, other = _color(rng), _color(rng)
-    return (one + wave[..., None] * (other - one)).astype(np.float32)
+    return np.asarray(one + wave[..., None] * (other - one), dtype=np.float32)
 
 
 def _shapes(size: int, rng: np.random.Generator) -> NDArray[np.float32]:
