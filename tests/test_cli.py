@@ -67,12 +67,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def _dng(path: Path, *, orientation: int = 1, phase: str = "RGGB", height: int = 61, width: int = 90) -> Path:
+def _dng(
+    path: Path, *, orientation: int = 1, phase: str = "RGGB", height: int = 61, width: int = 90, contrast: float = 1
+) -> Path:
     """Write a dark DNG: gray, brighter at the left, with a bright corner at the top left."""
     x = np.linspace(0.8, 0.2, width)
     scene = np.repeat(np.tile(x, (height, 1))[..., None], 3, axis=2)
     scene[: height // 2, : width // 3] = 1.0
-    light = mosaic_from_rgb(scene / (50 * np.array(_GAINS)), CFA.bayer(phase))
+    light = mosaic_from_rgb(scene**contrast / (50 * np.array(_GAINS)), CFA.bayer(phase))
     noise = np.random.default_rng(0).normal(0, 2, light.shape)
     write_cfa_dng(
         path,
@@ -139,6 +141,8 @@ def test_the_program_runs_as_a_process() -> None:
         (["enhance", "a.dng", "--ratio", "much"], "Invalid value for --ratio"),
         (["enhance", "a.dng", "--ratio", "0.5"], "error: The ratio lies between 1 and 300"),
         (["enhance", "a.dng", "--ratio", "400"], "error: The ratio lies between 1 and 300"),
+        (["enhance", "a.dng", "--look", "gloomy"], 'Invalid value "gloomy" for --look'),
+        (["enhance", "a.dng", "--look", "bright", "--ratio", "50"], "error: The look (bright) is for estimated ratios"),
         (["enhance", "a.dng", "--ev", "nan"], "error: The exposure is a number of stops"),
         (["enhance", "a.dng", "--quality", "0"], "error: The JPEG quality is 1 to 100; got 0."),
         (["enhance", "a.dng", "--format", "gif"], 'Invalid value "gif" for --format'),
@@ -249,6 +253,23 @@ def test_the_ratio_is_estimated_and_told(folder: Path, weights: Path, capsys: py
     told = re.search(r"ratio (\S+) \(estimated\)", capsys.readouterr().out)
     assert told is not None
     assert 10 < float(told[1]) < 50
+
+
+def test_looks(folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Natural is the default, and what `alen info` shows; bright is brighter, in files of either kind."""
+    _dng(folder / "in.dng", contrast=8)
+    common = ["enhance", "in.dng", "--model", str(weights), "--force"]
+    pictures = []
+    for look in ([], ["--look", "natural"], ["--look", "bright"]):
+        assert main([*common, *look]) == 0
+        pictures.append(_pixels(folder / "in.alen.jpg"))
+        assert main([*common, *look, "--linear"]) == 0
+    ratios = [float(ratio) for ratio in re.findall(r"ratio (\S+) \(estimated\)", capsys.readouterr().out)]
+    assert ratios[0] == ratios[1] == ratios[2] == ratios[3] < ratios[4] == ratios[5]
+    np.testing.assert_array_equal(pictures[0], pictures[1])
+    assert pictures[2].mean() > pictures[0].mean()
+    assert main(["info", "in.dng", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["estimated_ratio"] == pytest.approx(ratios[0], rel=0.01)
 
 
 def test_nothing_is_replaced_without_force(folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -197,6 +197,19 @@ def test_without_a_ratio_it_is_estimated(demosaicker: Enhancer) -> None:
     assert estimates[1].ratio == pytest.approx(4 * estimates[0].ratio, rel=0.05)
 
 
+def test_the_look_is_that_of_the_estimate(demosaicker: Enhancer) -> None:
+    scene = np.full((64, 96, 3), 0.02)
+    scene[:, :12] = 0.5  # an eighth of the frame is lit
+    raw = _expose(scene, CFA.bayer("RGGB"))
+    natural, bright = (demosaicker.enhance(raw, look=look) for look in ("natural", "bright"))
+    assert demosaicker.enhance(raw).ratio == natural.ratio < bright.ratio
+    assert demosaicker.finish(raw, look="bright").ratio == bright.ratio
+    assert natural.metadata["ExposureRatio"] == f"{natural.ratio:.4g} (estimated, natural look)"
+    assert demosaicker.enhance(raw, ratio=5.0, look="bright").ratio == 5.0
+    with pytest.raises(SettingsError, match="The look is natural or bright"):
+        demosaicker.enhance(raw, ratio=5.0, look="dark")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("ratio", [0.0, 0.99, 300.1, -5.0, float("nan"), float("inf")])
 def test_ratios_out_of_range(enhancer: Enhancer, ratio: float) -> None:
     raw = _expose(_ramp(32, 32), CFA.bayer("RGGB"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -9,7 +11,8 @@ from numpy.typing import NDArray
 from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb
 from alen.color import develop, eotf_srgb
 from alen.errors import SettingsError
-from alen.levels import amplify, estimate_ratio, exposure_ratio, normalize
+from alen.levels import Look, amplify, estimate_ratio, exposure_ratio, normalize
+from alen.noise import CAMERAS, add_noise
 
 PATTERNS = [*(CFA.bayer(phase) for phase in BAYER_PHASES), CFA.xtrans(), CFA.xtrans().shifted(1, 2)]
 WHITE_BALANCE = (2.2, 1.0, 1.6)
@@ -91,7 +94,7 @@ def test_estimate_follows_the_exposure(cfa: CFA, size: tuple[int, int], gain_dn:
         for ratio in (4, 10, 30, 100, 200)
     ]
     assert np.ptp(stops) < 1 / 3
-    assert np.abs(stops).max() < 1  # and the scene's own exposure was about right
+    assert np.abs(stops).max() < 1.25  # the scene is one that glares a little: its brightest parts lie above white
 
 
 def test_estimate_does_not_depend_on_the_phase() -> None:
@@ -104,7 +107,7 @@ def test_estimate_stays_between_1_and_300() -> None:
     cfa = CFA.bayer("RGGB")
     rng = np.random.default_rng(2)
     noise = 0.001 * rng.standard_normal((99, 101))
-    for level, ratio in [(1.0, 1.0), (0.5, 1.0), (0.0, 300.0), (-0.01, 300.0), (1e-5, 300.0)]:
+    for level, ratio in [(1.0, 1.0), (0.7, 1.0), (0.0, 300.0), (-0.01, 300.0), (1e-5, 300.0)]:
         assert estimate_ratio((noise + level).astype(np.float32), cfa, (1, 1, 1)) == ratio
     assert estimate_ratio(np.zeros((40, 40), np.float32), cfa, (2, 1, 2)) == 300
     assert type(estimate_ratio(np.full((2, 3), 0.01, np.float32), cfa, (1, 1, 1))) is float
@@ -128,11 +131,86 @@ def test_black_surroundings_do_not_make_the_picture_glare() -> None:
     assert estimate_ratio(on_black, cfa, (1, 1, 1)) < 6 * estimate_ratio(lit, cfa, (1, 1, 1))
 
 
-def test_estimated_pictures_have_natural_brightness() -> None:
+@pytest.mark.parametrize(("look", "least"), [("natural", 0.04), ("bright", 0.07)])
+def test_estimated_pictures_have_natural_brightness(look: Look, least: float) -> None:
     cfa = CFA.bayer("BGGR")
     for seed in range(4):
         scene = _scene(200, 300, seed)
-        ratio = estimate_ratio(_expose(scene, cfa, 40, 1, 1), cfa, WHITE_BALANCE)
+        ratio = estimate_ratio(_expose(scene, cfa, 40, 1, 1), cfa, WHITE_BALANCE, look=look)
         picture = develop((scene / 40 * ratio).astype(np.float32), np.eye(3), clip_level=ratio)
         gray = np.exp(np.log(np.maximum(eotf_srgb(picture).mean(axis=2), 0.005)).mean())
-        assert 0.07 < gray < 0.25
+        assert least < gray < 0.25
+
+
+def _night(lamps: float) -> NDArray[np.float32]:
+    """A normalized mosaic (300, 400), R = G = B: a dim street, a few lit walls and a share of lamps; no noise."""
+    night = np.full((300, 400), 0.0004, np.float32)
+    night[:, :60] = 0.008
+    night[: round(1000 * lamps), 100:220] = 0.5
+    return night
+
+
+@pytest.mark.parametrize("look", get_args(Look))
+@pytest.mark.parametrize("lamps", [0.0, 0.01, 0.05])
+def test_half_the_exposure_is_twice_the_ratio(look: Look, lamps: float) -> None:
+    cfa = CFA.xtrans()
+    ratios = [estimate_ratio(_night(lamps) * np.float32(factor), cfa, (1, 1, 1), look=look) for factor in (2, 1)]
+    assert 1 < ratios[0] < ratios[1] < 300
+    assert ratios[1] == pytest.approx(2 * ratios[0], rel=1e-5)
+
+
+def test_a_night_stays_a_night_unless_it_is_to_be_bright() -> None:
+    cfa = CFA.bayer("RGGB")
+    natural, bright = (estimate_ratio(_night(0.01), cfa, (1, 1, 1), look=look) for look in get_args(Look))
+    assert bright > 1.3 * natural
+    day = np.random.default_rng(0).uniform(0.001, 0.004, (300, 400)).astype(np.float32)
+    assert estimate_ratio(day, cfa, (1, 1, 1)) == pytest.approx(estimate_ratio(day, cfa, (1, 1, 1), look="bright"))
+
+
+def test_more_light_never_raises_the_ratio() -> None:
+    """Of any brightness, anywhere; and bright is never darker than natural."""
+    cfa, rng = CFA.bayer("GBRG"), np.random.default_rng(4)
+    for _ in range(40):
+        frame = np.exp(rng.normal(-6, rng.uniform(0.1, 3), (96, 128))).astype(np.float32)
+        more = frame.copy()
+        y, x = rng.integers(0, 80, 2)
+        more[y : y + 40, x : x + 40] += np.float32(np.exp(rng.normal(-6, 3)))
+        natural, bright = (estimate_ratio(frame, cfa, (1, 1, 1), look=look) for look in get_args(Look))
+        assert natural <= bright
+        assert estimate_ratio(more, cfa, (1, 1, 1)) <= natural
+        assert estimate_ratio(more, cfa, (1, 1, 1), look="bright") <= bright
+
+
+@pytest.mark.parametrize("look", get_args(Look))
+def test_noise_does_not_bias_the_estimate(look: Look) -> None:
+    """Three hundred times too dark, at ISO 1600 of a measured camera: within a tenth of a stop of the same without."""
+    cfa = CFA.bayer("RGGB")
+    scene = 1.6 * _scene(768, 1024, seed=1)  # a little bright, so that the limit at 300 is far
+    clean = np.minimum(mosaic_from_rgb(scene / np.array(WHITE_BALANCE) / 300, cfa), 1).astype(np.float32)
+    truth = estimate_ratio(clean, cfa, WHITE_BALANCE, look=look)
+    assert truth < 250
+    for camera in CAMERAS[:5]:
+        noise = camera.typical(1600)
+        mosaic = add_noise(clean, cfa, noise, np.random.default_rng(0))
+        noisy = normalize(mosaic, cfa, (noise.black_level_dn,) * 4, noise.white_level_dn)
+        assert abs(np.log2(estimate_ratio(noisy, cfa, WHITE_BALANCE, look=look) / truth)) < 0.1
+
+
+def test_a_lamp_counts_the_same_clipped_or_not() -> None:
+    cfa = CFA.bayer("RGGB")
+    for look in get_args(Look):
+        clipped, whole = (
+            estimate_ratio(np.minimum(_night(0.01), np.float32(top)), cfa, (1, 1, 1), look=look) for top in (0.05, 1)
+        )
+        assert clipped == pytest.approx(whole, rel=1e-5)
+
+
+def test_a_few_lights_on_black_are_not_blown_out_without_limit() -> None:
+    black = np.zeros((300, 400), np.float32)
+    black[100:160, 100:160] = 0.1  # 3 % of the frame
+    assert estimate_ratio(black, CFA.bayer("RGGB"), (1, 1, 1), look="bright") == pytest.approx(80)
+
+
+def test_other_looks_are_refused() -> None:
+    with pytest.raises(SettingsError, match="The look is natural or bright; got gloomy"):
+        estimate_ratio(np.zeros((40, 40), np.float32), CFA.bayer("RGGB"), (1, 1, 1), look="gloomy")  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ import numpy as np
 from alen.dark_frames import DarkFrame, subtract_dark
 from alen.enhance import Enhanced, Enhancer, Finished, check_ratio
 from alen.errors import AlenError, NotRawError, PictureError, RawError, SettingsError
+from alen.levels import LOOK, Look, check_look
 from alen.picture import SUFFIXES, Pixels, bits, write_linear_tiff, write_picture
 from alen.raw import RawImage, read_raw
 from alen.sheets import before_after, ratio_sheet
@@ -62,6 +63,8 @@ class PictureSettings:
 
     ratio: float | None = None
     """By how much the frames were exposed too short, 1 to 300; None estimates it for each."""
+    look: Look | None = None
+    """How bright an estimated ratio makes pictures, None as `alen.levels.LOOK`; not beside a given ratio."""
     exposure_ev: float = 0.0
     """Brighter or darker by this many stops; not for linear files, which hold the sensor's scale."""
     linear: bool = False
@@ -80,6 +83,13 @@ class PictureSettings:
     def __post_init__(self) -> None:
         """Raise SettingsError on values no picture can be made with."""
         check_ratio(self.ratio)
+        if self.look is not None:
+            check_look(self.look)
+            if self.ratio is not None:
+                raise SettingsError(
+                    f"The look ({self.look}) is for estimated ratios; a ratio of {self.ratio:g} says already how "
+                    "bright pictures get. Leave one of the two out."
+                )
         if not math.isfinite(self.exposure_ev):
             raise SettingsError(f"The exposure is a number of stops; got {self.exposure_ev}.")
         if not 1 <= self.quality <= 100:
@@ -299,11 +309,12 @@ def _enhance(
     """Run the network, and unless the linear picture is wanted as a whole develop what it makes."""
     result: Enhanced | Finished
     if settings.linear or settings.compare or settings.ratios:
-        result = enhancer.enhance(read.raw, ratio=settings.ratio, progress=progress)
+        result = enhancer.enhance(read.raw, ratio=settings.ratio, look=settings.look or LOOK, progress=progress)
     else:
         result = enhancer.finish(
             read.raw,
             ratio=settings.ratio,
+            look=settings.look or LOOK,
             exposure_ev=settings.exposure_ev,
             dtype=np.uint8 if bits(read.job.target) == 8 else np.uint16,
             progress=progress,

@@ -97,6 +97,7 @@ _Files = Annotated[list[Path], Parameter(name="FILE", negative=(), json_list=Fal
     help_epilogue="Examples:\n\n"
     "  alen enhance night.arw\n"
     "  alen enhance night.arw -o night.jpg --ratio 100 --ev 0.5 --compare\n"
+    "  alen enhance night.arw --look bright\n"
     "  alen enhance night.arw -o night.tif --linear\n"
     "  alen enhance card/ -o pictures/ --format png\n"
     "  alen enhance night.arw --dark darks/",
@@ -107,6 +108,7 @@ def enhance(
     *,
     output: Annotated[str | None, Parameter(name=("--output", "-o"))] = None,
     ratio: Annotated[Literal["auto"] | float, Parameter(show_choices=False)] = "auto",
+    look: Literal["natural", "bright"] | None = None,
     ev: float = 0.0,
     linear: Annotated[bool, Flag] = False,
     picture_format: Annotated[Literal["jpg", "png", "tif"] | None, Parameter(name="--format")] = None,
@@ -130,6 +132,8 @@ def enhance(
         output: A folder (ending with a slash, existing, or for several files), or the picture's name, whose suffix
             tells its format. Without it, NAME.alen.jpg beside each RAW file.
         ratio: By how much the frame was exposed too short, 1 to 300; "auto" estimates it from the frame.
+        look: What "auto" aims at: natural, as photographers expose, so that nights stay nights (the default); or
+            bright, as by day. Not beside a given ratio.
         ev: Brighter (above 0) or darker than that, in stops.
         linear: Write scene-linear camera RGB instead: 32-bit float TIFF, white-balanced, unclipped, not turned.
         picture_format: jpg (8 bit), png or tif (16 bit), where no suffix tells it; jpg by default.
@@ -152,6 +156,7 @@ def enhance(
 
     settings = PictureSettings(
         ratio=None if ratio == "auto" else ratio,
+        look=look,
         exposure_ev=ev,
         linear=linear,
         quality=quality,

@@ -23,7 +23,7 @@ from alen.color import develop
 from alen.engines import MULTIPLE, Engine, Precision
 from alen.engines.openvino import OpenVinoEngine
 from alen.errors import DeviceError, SettingsError, UnsupportedRawError, WeightsError
-from alen.levels import MAX_RATIO, amplify, estimate_ratio, normalize
+from alen.levels import LOOK, MAX_RATIO, Look, amplify, check_look, estimate_ratio, normalize
 from alen.picture import quantize
 from alen.raw import RawImage
 from alen.tiling import Padding
@@ -52,6 +52,8 @@ class Amplified:
     """Exposure ratio it is amplified by."""
     ratio_is_estimated: bool
     """True if the ratio was estimated from the image, False if it was given."""
+    look: Look
+    """How bright the estimate makes the picture; means nothing for a given ratio."""
     padding: Padding
     """What is added around the mosaic, mirrored, to begin with red and to get sides that are multiples of 2 `MULTIPLE`;
     it has to come off the picture."""
@@ -70,18 +72,20 @@ class Amplified:
         return pack(amplify(amplified, _RGGB, self.raw.white_balance, self.ratio), _RGGB)
 
 
-def amplified_planes(raw: RawImage, ratio: float | None = None) -> Amplified:
+def amplified_planes(raw: RawImage, ratio: float | None = None, *, look: Look = LOOK) -> Amplified:
     """Return a RAW image as an engine reads it.
 
     Args:
         raw: The image; Bayer.
         ratio: By how much it was exposed too short, 1 to `MAX_RATIO`; None estimates it.
+        look: How bright an estimated ratio makes the picture, see `estimate_ratio`; of no effect on a given one.
 
     Raises:
         UnsupportedRawError: The image is of an X-Trans sensor.
-        SettingsError: The ratio is out of its range.
+        SettingsError: The ratio is out of its range, or there is no such look.
     """
     check_ratio(ratio)
+    check_look(look)
     if not raw.cfa.is_bayer:
         raise UnsupportedRawError(
             f"{raw.name}: this is a RAW file with an X-Trans filter array (6 × 6), for which there are no weights yet; "
@@ -90,9 +94,9 @@ def amplified_planes(raw: RawImage, ratio: float | None = None) -> Amplified:
     used = ratio
     if used is None:
         normalized = normalize(raw.mosaic, raw.cfa, raw.black_level, raw.white_level)
-        used = estimate_ratio(normalized, raw.cfa, raw.white_balance)
+        used = estimate_ratio(normalized, raw.cfa, raw.white_balance, look=look)
     height, width = raw.mosaic.shape
-    return Amplified(raw, used, ratio is None, Padding.to_rggb(height, width, raw.cfa, 2 * MULTIPLE))
+    return Amplified(raw, used, ratio is None, look, Padding.to_rggb(height, width, raw.cfa, 2 * MULTIPLE))
 
 
 @dataclass(frozen=True)
@@ -183,21 +187,27 @@ class Enhancer:
         self.engine: Engine = make_engine(self.weights, device=device, precision=precision, threads=threads)
 
     def enhance(
-        self, raw: RawImage, *, ratio: float | None = None, progress: Callable[[float], None] | None = None
+        self,
+        raw: RawImage,
+        *,
+        ratio: float | None = None,
+        look: Look = LOOK,
+        progress: Callable[[float], None] | None = None,
     ) -> Enhanced:
         """Clean and demosaic a RAW image.
 
         Args:
             raw: The image; Bayer.
             ratio: By how much it was exposed too short, 1 to `MAX_RATIO`; None estimates it.
+            look: How bright an estimated ratio makes the picture: "natural" or "bright"; of no effect on a given one.
             progress: Told, again and again, the share of the work that is done, in [0, 1].
 
         Raises:
-            SettingsError: The ratio is out of its range.
+            SettingsError: The ratio is out of its range, or there is no such look.
             DeviceError: The engine failed.
         """
         clock = time.perf_counter()
-        amplified = self._amplified(raw, ratio, bytes_per_pixel=12)
+        amplified = self._amplified(raw, ratio, look, bytes_per_pixel=12)
         prepared = time.perf_counter()
         linear = np.empty((*raw.mosaic.shape, 3), dtype=np.float32)
         for rows, piece in self._pieces(amplified, progress):
@@ -211,6 +221,7 @@ class Enhancer:
         raw: RawImage,
         *,
         ratio: float | None = None,
+        look: Look = LOOK,
         exposure_ev: float = 0.0,
         dtype: type[np.uint8] | type[np.uint16] = np.uint8,
         progress: Callable[[float], None] | None = None,
@@ -222,17 +233,18 @@ class Enhancer:
         Args:
             raw: The image; Bayer.
             ratio: By how much it was exposed too short, 1 to `MAX_RATIO`; None estimates it.
+            look: How bright an estimated ratio makes the picture: "natural" or "bright"; of no effect on a given one.
             exposure_ev: Brighter (above 0) or darker by this many stops.
             dtype: Of the picture: 8 or 16 bits.
             progress: Told, again and again, the share of the work that is done, in [0, 1].
 
         Raises:
-            SettingsError: The ratio is out of its range.
+            SettingsError: The ratio is out of its range, or there is no such look.
             DeviceError: The engine failed.
             PictureError: The network's result is not a number.
         """
         clock = time.perf_counter()
-        amplified = self._amplified(raw, ratio, bytes_per_pixel=3 * np.dtype(dtype).itemsize)
+        amplified = self._amplified(raw, ratio, look, bytes_per_pixel=3 * np.dtype(dtype).itemsize)
         prepared = time.perf_counter()
         picture = np.empty((*raw.mosaic.shape, 3), dtype=dtype)
         clip_level = amplified.ratio * min(raw.white_balance)
@@ -271,7 +283,7 @@ class Enhancer:
         mosaic_bytes = 2 * height * width
         return _PROCESS_BYTES + mosaic_bytes + max(engine, bytes_per_pixel * height * width)
 
-    def _amplified(self, raw: RawImage, ratio: float | None, *, bytes_per_pixel: int) -> Amplified:
+    def _amplified(self, raw: RawImage, ratio: float | None, look: Look, *, bytes_per_pixel: int) -> Amplified:
         """Return the image as the engine reads it, unless it and a picture of so many bytes are too large."""
         height, width = raw.mosaic.shape
         needed = self.needed_bytes(height, width, bytes_per_pixel=bytes_per_pixel)
@@ -280,7 +292,7 @@ class Enhancer:
                 f"{raw.name}: {height * width / 1e6:.0f} megapixels need about {needed / 1e9:.1f} GB, more than "
                 f"the {self._max_memory_bytes / 1e9:g} GB that were allowed. Allow more, or use another computer."
             )
-        return amplified_planes(raw, ratio)
+        return amplified_planes(raw, ratio, look=look)
 
     def _pieces(
         self, amplified: Amplified, progress: Callable[[float], None] | None
@@ -296,11 +308,12 @@ class Enhancer:
             reached += len(stripe)
 
     def _metadata(self, amplified: Amplified) -> dict[str, str]:
+        origin = f"estimated, {amplified.look} look" if amplified.ratio_is_estimated else "given"
         return {
             "Software": f"alen {__version__}",
             "Model": f"{self.weights.name} {self.weights.digest}",
             "Engine": self.engine.description,
-            "ExposureRatio": f"{amplified.ratio:.4g} ({'estimated' if amplified.ratio_is_estimated else 'given'})",
+            "ExposureRatio": f"{amplified.ratio:.4g} ({origin})",
         }
 
 

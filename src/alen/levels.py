@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,25 +14,32 @@ from alen.errors import SettingsError
 MAX_RATIO: Final = 300.0
 """Largest exposure ratio, as in See-in-the-Dark: beyond it the frames of most cameras hold noise alone."""
 
-_MEAN_TARGET: Final = 0.16
-"""Linear value that the log-average of a picture is brought to, if its highlights agree."""
+Look = Literal["natural", "bright"]
+"""How bright an estimated ratio makes a picture: as photographers expose, nights as nights; or bright as by day."""
 
-_HIGHLIGHT_TARGET: Final = 1.1
-"""Linear value that the brightest 2 % of a picture begin at, if its log-average agrees."""
+LOOK: Final[Look] = "natural"
+"""The look if none is asked for."""
 
-_HIGHLIGHT_SHARE: Final = 0.25
-"""Say of the highlights against the log-average."""
+_HIGHLIGHTS_PERCENTILE: Final = 98.0
+"""The brightest 2 % of a picture begin here: what is above counts no more, a lamp the same whether clipped or not."""
 
-_HIGHLIGHT_PERCENTILE: Final = 98.0
+_HIGHLIGHTS_TARGET: Final = 0.62
+"""Linear value that photographers bring them to: display white would be 1."""
 
-_BLOCK_PX: Final = 16
-"""Side of the blocks averaged before any statistics: their noise is a sixteenth of a pixel's."""
+_HIGHLIGHTS_LIMIT: Final = 8.0
+"""Linear value that they are brought to at most: there `alen.color.develop` reaches display white."""
+
+_LIGHTS_PERCENTILE: Final = 90.0
+_LIGHTS_TARGET: Final = 0.38
+"""Linear value that the brightest 10 % begin at, at least: if they are darker, the brightest 2 % are lamps."""
+
+_MEAN_TARGETS: Final[dict[Look, float]] = {"natural": 0.10, "bright": 0.18}
+"""Linear value that the mean of a picture, as it is seen, has at least. 0.18 is the gray card of exposure meters; 0.10
+is a compromise: photographs that are dark on purpose would have it lower, rooms with large windows higher."""
 
 _BLOCKS: Final = 1000
-"""Blocks that make percentiles meaningful; very small frames get smaller blocks."""
-
-_FLOOR: Final = 0.02
-"""Share of the mean below which a block counts as this share: black areas do not decide on the brightness."""
+"""Blocks that a frame is averaged in before any statistics, about: enough for percentiles, and the larger the blocks,
+the less noise there is in them."""
 
 
 def normalize(
@@ -126,35 +133,56 @@ def exposure_ratio(reference_s: float, short_s: float, cap: float = MAX_RATIO) -
     return min(reference_s / short_s, cap)
 
 
-def estimate_ratio(normalized: NDArray[np.float32], cfa: CFA, white_balance: tuple[float, float, float]) -> float:
-    """Estimate by how much a dark frame has to be amplified to become a picture of natural brightness.
+def estimate_ratio(
+    normalized: NDArray[np.float32], cfa: CFA, white_balance: tuple[float, float, float], *, look: Look = LOOK
+) -> float:
+    """Estimate by how much a dark frame has to be amplified to become a picture of the right brightness.
 
-    From the frame alone. Blocks of the mosaic are averaged first, so that noise biases no percentile. The log-average
-    of the blocks (Reinhard et al. 2002, eq. 1) would be brought to a middle gray, their brightest 2 % to white; the
-    answer is a weighted geometric mean of the two, so that lamps in the night do not keep the scene dark and a
-    bright wall does not glare. Halving the exposure doubles it.
+    From the frame alone. The mosaic is averaged in blocks first, so that noise hardly biases its percentiles.
+    Photographers expose for the highlights, so the brightest 2 % are brought to just below white. Where those are lamps
+    or windows, the brightest 10 % are brought to a light gray instead, and lamps may pass white, as far as the
+    development has room for them. What is darker stays as dark as it is, unless the mean of the picture would be below
+    what the look asks for: a dark gray in the natural look, so that a night stays a night, and a middle gray in the
+    bright one. That mean is the square of the mean of square roots, which is about how displays and eyes scale light.
+
+    So the answer is the largest of three quotients target / brightness, limited by a fourth. Halving the exposure
+    doubles it, more light anywhere never raises it, and bright is never darker than natural. The targets of the
+    highlights were fitted to photographs (docs/auto-ratio.md).
 
     Args:
         normalized: (H, W) float32, signed, see `normalize`.
         cfa: Its pattern, Bayer or X-Trans.
         white_balance: Gains of R, G and B; green = 1.
+        look: "natural" or "bright".
 
     Returns:
         The ratio, in [1, 300]: it never darkens. 300 for a frame without light.
 
     Raises:
-        SettingsError: The mosaic is smaller than its pattern.
+        SettingsError: The mosaic is smaller than its pattern, or there is no such look.
+
+    Example:
+        >>> gray = np.full((64, 64), 0.0038, np.float32)
+        >>> round(estimate_ratio(gray, CFA.bayer("RGGB"), (1.0, 1.0, 1.0)))
+        163
     """
-    brightness = _block_brightness(normalized, cfa, white_balance)
-    highlights = float(np.percentile(brightness, _HIGHLIGHT_PERCENTILE))
-    brightness = np.minimum(brightness, highlights)  # a lamp counts the same, clipped or not
-    mean = float(brightness.mean())
+    check_look(look)
+    brightness = np.maximum(_block_brightness(normalized, cfa, white_balance), 0)
+    highlights = float(np.percentile(brightness, _HIGHLIGHTS_PERCENTILE))
+    lights = float(np.percentile(brightness, _LIGHTS_PERCENTILE))
+    mean = float(np.sqrt(np.minimum(brightness, highlights)).mean()) ** 2
     if not mean > 0:
         return MAX_RATIO
-    log_mean = math.exp(float(np.log(np.maximum(brightness, _FLOOR * mean)).mean()))
-    by_mean, by_highlights = _MEAN_TARGET / log_mean, _HIGHLIGHT_TARGET / highlights
-    ratio = by_mean ** (1 - _HIGHLIGHT_SHARE) * by_highlights**_HIGHLIGHT_SHARE
-    return min(max(float(ratio), 1.0), MAX_RATIO)
+    by_highlights = _HIGHLIGHTS_TARGET / highlights
+    by_lights = _LIGHTS_TARGET / max(lights, 1e-9 * highlights)  # black but for a few lights: the limit decides
+    ratio = min(max(by_highlights, by_lights, _MEAN_TARGETS[look] / mean), _HIGHLIGHTS_LIMIT / highlights)
+    return min(max(ratio, 1.0), MAX_RATIO)
+
+
+def check_look(look: str) -> None:
+    """Raise SettingsError unless a look is one of `Look`."""
+    if look not in get_args(Look):
+        raise SettingsError(f"The look is {' or '.join(get_args(Look))}; got {look}.")
 
 
 def _block_brightness(
@@ -165,7 +193,7 @@ def _block_brightness(
     height, width = normalized.shape
     if height < n or width < n:
         raise SettingsError(f"A mosaic holds its pattern of {n} × {n} at least once; got {height} × {width}.")
-    side = max(n, min(_BLOCK_PX, height, width, math.isqrt(height * width // _BLOCKS)) // n * n)
+    side = max(n, min(height, width, math.isqrt(height * width // _BLOCKS)) // n * n)
     rows, columns = height // side, width // side
 
     colors = cfa.color_map(n, n)
