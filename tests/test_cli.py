@@ -256,18 +256,18 @@ def test_the_ratio_is_estimated_and_told(folder: Path, weights: Path, capsys: py
 
 
 def test_looks(folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Natural is the default, and what `alen info` shows; bright is brighter, in files of either kind."""
+    """Bright is the default, and what `alen info` shows; natural is darker, in files of either kind."""
     _dng(folder / "in.dng", contrast=8)
     common = ["enhance", "in.dng", "--model", str(weights), "--force"]
     pictures = []
-    for look in ([], ["--look", "natural"], ["--look", "bright"]):
+    for look in ([], ["--look", "bright"], ["--look", "natural"]):
         assert main([*common, *look]) == 0
         pictures.append(_pixels(folder / "in.alen.jpg"))
         assert main([*common, *look, "--linear"]) == 0
     ratios = [float(ratio) for ratio in re.findall(r"ratio (\S+) \(estimated\)", capsys.readouterr().out)]
-    assert ratios[0] == ratios[1] == ratios[2] == ratios[3] < ratios[4] == ratios[5]
+    assert ratios[0] == ratios[1] == ratios[2] == ratios[3] > ratios[4] == ratios[5]
     np.testing.assert_array_equal(pictures[0], pictures[1])
-    assert pictures[2].mean() > pictures[0].mean()
+    assert pictures[2].mean() < pictures[0].mean()
     assert main(["info", "in.dng", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["estimated_ratio"] == pytest.approx(ratios[0], rel=0.01)
 

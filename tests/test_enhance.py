@@ -202,7 +202,7 @@ def test_the_look_is_that_of_the_estimate(demosaicker: Enhancer) -> None:
     scene[:, :12] = 0.5  # an eighth of the frame is lit
     raw = _expose(scene, CFA.bayer("RGGB"))
     natural, bright = (demosaicker.enhance(raw, look=look) for look in ("natural", "bright"))
-    assert demosaicker.enhance(raw).ratio == natural.ratio < bright.ratio
+    assert demosaicker.enhance(raw).ratio == bright.ratio > natural.ratio
     assert demosaicker.finish(raw, look="bright").ratio == bright.ratio
     assert natural.metadata["ExposureRatio"] == f"{natural.ratio:.4g} (estimated, natural look)"
     assert demosaicker.enhance(raw, ratio=5.0, look="bright").ratio == 5.0

@@ -97,7 +97,7 @@ _Files = Annotated[list[Path], Parameter(name="FILE", negative=(), json_list=Fal
     help_epilogue="Examples:\n\n"
     "  alen enhance night.arw\n"
     "  alen enhance night.arw -o night.jpg --ratio 100 --ev 0.5 --compare\n"
-    "  alen enhance night.arw --look bright\n"
+    "  alen enhance night.arw --look natural\n"
     "  alen enhance night.arw -o night.tif --linear\n"
     "  alen enhance card/ -o pictures/ --format png\n"
     "  alen enhance night.arw --dark darks/",
@@ -132,8 +132,8 @@ def enhance(
         output: A folder (ending with a slash, existing, or for several files), or the picture's name, whose suffix
             tells its format. Without it, NAME.alen.jpg beside each RAW file.
         ratio: By how much the frame was exposed too short, 1 to 300; "auto" estimates it from the frame.
-        look: What "auto" aims at: natural, as photographers expose, so that nights stay nights (the default); or
-            bright, as by day. Not beside a given ratio.
+        look: What "auto" aims at: bright, as by day (the default); or natural, as photographers expose, so that nights
+            stay nights. Not beside a given ratio.
         ev: Brighter (above 0) or darker than that, in stops.
         linear: Write scene-linear camera RGB instead: 32-bit float TIFF, white-balanced, unclipped, not turned.
         picture_format: jpg (8 bit), png or tif (16 bit), where no suffix tells it; jpg by default.

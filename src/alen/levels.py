@@ -17,7 +17,7 @@ MAX_RATIO: Final = 300.0
 Look = Literal["natural", "bright"]
 """How bright an estimated ratio makes a picture: as photographers expose, nights as nights; or bright as by day."""
 
-LOOK: Final[Look] = "natural"
+LOOK: Final[Look] = "bright"
 """The look if none is asked for."""
 
 _HIGHLIGHTS_PERCENTILE: Final = 98.0
