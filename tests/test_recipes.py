@@ -83,7 +83,9 @@ def test_own_pairs_may_be_of_several_cameras(cfa: Literal["bayer", "xtrans"]) ->
 
 
 def test_both_shipped_forms_have_a_recipe() -> None:
-    assert recipes.camera() == TrainingConfig(network=AlenConfig.shipped())
-    fast = recipes.camera("alen-fast")
+    slow, fast = recipes.camera(), recipes.camera("alen-fast")
+    assert slow.network == AlenConfig.shipped()
+    assert slow.gate_rate == fast.gate_rate < 1
+    assert [stage.hard_share for stage in slow.stages] == [stage.hard_share for stage in fast.stages] == [0, 0.3, 0.3]
     assert fast.network == AlenConfig.fast()
     assert fast.network.target == "camera"
