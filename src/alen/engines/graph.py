@@ -14,7 +14,8 @@ features have to be zero, as they are for a padded convolution: the inputs "mask
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from alen.config import DEMOSAICKED, PYRAMID, AlenConfig
 from alen.demosaic import directional_kernels, malvar_kernels
 
 _SLOPE = np.float32(0.2)
+_BRIGHTEST = 2000.0
+"""Linear value up to which the curves are exact: ratio 300 times a white balance gain of 6."""
 _CHANNELS_FIRST = [0, 3, 1, 2]
 _CHANNELS_LAST = [0, 2, 3, 1]
 """Orders of axes for a transpose."""
@@ -359,7 +362,7 @@ def _encode(linear: Node) -> Node:
     """
     end = 0.0031308
     x = _flat(linear)
-    power = _power(ops.maximum(ops.abs(x), _constant(end)), 1 / 2.4)
+    power = _power(ops.maximum(ops.abs(x), _constant(end)), 1 / 2.4, end, _BRIGHTEST)
     slope = ops.add(ops.multiply(power, _constant(1.055 / end)), _constant(12.92 - 1.055 * end ** (1 / 2.4) / end))
     return _unflat(ops.multiply(ops.clamp(x, -end, end), slope), linear)
 
@@ -370,7 +373,8 @@ def _decode(encoded: Node) -> Node:
     x = _flat(encoded)
     lifted = ops.multiply(ops.add(ops.maximum(ops.abs(x), _constant(end)), _constant(0.055)), _constant(1 / 1.055))
     offset = 1 / 12.92 - ((end + 0.055) / 1.055) ** 2.4 / end
-    slope = ops.add(ops.multiply(_power(lifted, 2.4), _constant(1 / end)), _constant(offset))
+    power = _power(lifted, 2.4, (end + 0.055) / 1.055, _BRIGHTEST ** (1 / 2.4))
+    slope = ops.add(ops.multiply(power, _constant(1 / end)), _constant(offset))
     return _unflat(ops.multiply(ops.clamp(x, -end, end), slope), encoded)
 
 
@@ -387,9 +391,49 @@ def _expand_highlights(compressed: Node) -> Node:
     return ops.add(compressed, ops.subtract(ops.multiply(square, square), above))
 
 
-def _power(x: Node, exponent: float) -> Node:
-    """Return x to the power of a constant, x > 0; OpenVINO's own power is not vectorized."""
-    return ops.exp(ops.multiply(ops.log(x), _constant(exponent)))
+def _power(x: Node, exponent: float, low: float, high: float) -> Node:
+    """Return x to the power of a constant, to 1e-6 of it for x in [low, high] and worse beyond.
+
+    With s = x^⅛ that is x^i · s^j · s^f with whole i and j and 0 ≤ f < 1; s^f is a quotient of two cubics. OpenVINO
+    vectorizes roots, products and quotients, but neither its power nor its logarithm.
+    """
+    squared = math.floor(exponent)
+    eighths = 8 * (exponent - squared)
+    cubed = math.floor(eighths)
+    s = ops.sqrt(ops.sqrt(ops.sqrt(x)))
+    above, below = _quotient(eighths - cubed, low**0.125, high**0.125)
+    result = ops.divide(_polynomial(s, above), _polynomial(s, below))
+    for factor, times in ((s, cubed), (x, squared)):
+        for _ in range(times):
+            result = ops.multiply(result, factor)
+    return result
+
+
+def _polynomial(x: Node, coefficients: Sequence[float]) -> Node:
+    """Return the polynomial with these coefficients, the constant one first."""
+    result = _constant(coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
+        result = ops.add(ops.multiply(result, x), _constant(coefficient))
+    return result
+
+
+@functools.cache
+def _quotient(exponent: float, low: float, high: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Fit x to the power of a constant by a quotient of two cubics; returns the coefficients of both.
+
+    Least squares of the relative error at Chebyshev's points of log x, linear in the coefficients once it is divided by
+    the divisor of the round before (Sanathanan and Koerner, 1963).
+    """
+    points = np.cos(np.pi * (np.arange(400) + 0.5) / 400)
+    x = np.exp(0.5 * (np.log(high * low) + np.log(high / low) * points))
+    values, divisor = x**exponent, np.ones_like(x)
+    powers = x[:, None] ** np.arange(4)
+    for _ in range(12):
+        columns = np.concatenate([powers, -values[:, None] * powers[:, 1:]], axis=1) / (values * divisor)[:, None]
+        fitted = np.linalg.lstsq(columns, 1 / divisor, rcond=None)[0]
+        above, below = fitted[:4], np.concatenate([[1.0], fitted[4:]])
+        divisor = powers @ below
+    return tuple(above.tolist()), tuple(below.tolist())
 
 
 def _flat(x: Node) -> Node:
