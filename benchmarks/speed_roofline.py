@@ -261,7 +261,7 @@ def trace(folder: Path, model: str, precision: Precision, isa: str | None, calls
 REASONS: Final = {
     "multiplications at the peak": "what the network computes, at the rate of the best square matrix product",
     "multiplications below the peak": "convolutions of few channels and 1 × 1, which reach less of the peak; rows "
-    "around bands, which are computed twice",
+    "around bands, which are computed twice; below 0 where convolutions beat the square product",
     "moving": "features change their layout at the borders of stages; what is concatenated, shuffled or repeated is "
     "copied",
     "elementwise": "gates, masks, conversions, the curves of the picture, means of rows: each reads and writes all "
