@@ -19,7 +19,6 @@ import cv2
 import cyclopts
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 from skimage.color import deltaE_ciede2000, rgb2lab
 
@@ -46,6 +45,7 @@ from benchmarks.quality import (
     run_libraw,
     run_nonlocal_means,
     write_section,
+    write_sheet,
 )
 
 _MARKERS: Final = ("<!-- hard cases: begin -->", "<!-- hard cases: end -->")
@@ -380,6 +380,12 @@ class Shown:
     exposure_ev: float = 0.0
     """By how many stops it is brightened, to see into the dark."""
 
+    @property
+    def caption(self) -> str:
+        """What stands below the row."""
+        brighter = f", {self.exposure_ev:+g} EV" if self.exposure_ev else ""
+        return f"{self.chart}, ratio {self.ratio:g}{brighter}"
+
 
 SHEET: Final = (
     Shown("color checker", 100, (0.5, 0.42)),
@@ -525,25 +531,6 @@ def write_json(path: Path, document: Mapping[str, Any], records: Sequence[Record
     path.write_text(f'{head},\n "records": [\n  {lines}\n ]\n}}\n', encoding="utf-8")
 
 
-def write_sheet(path: Path, rows: Sequence[Row]) -> None:
-    """Write the crops as one JPEG: a row per chart and ratio, a column per method, captions above."""
-    names = list(rows[0].crops)
-    side = rows[0].crops[names[0]].shape[0]
-    gap, caption = 4, 18
-    sheet = Image.new("RGB", (len(names) * (side + gap) + gap, len(rows) * (side + caption) + caption), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    for column, name in enumerate(names):
-        draw.text((gap + column * (side + gap), 2), name, "black", font)
-    for index, row in enumerate(rows):
-        top = caption + index * (side + caption)
-        for column, name in enumerate(names):
-            sheet.paste(Image.fromarray(row.crops[name]), (gap + column * (side + gap), top))
-        brighter = f", {row.shown.exposure_ev:+g} EV" if row.shown.exposure_ev else ""
-        draw.text((gap, top + side + 1), f"{row.shown.chart}, ratio {row.shown.ratio:g}{brighter}", "black", font)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_picture(path, np.asarray(sheet), quality=84)
-
-
 def write_pictures(folder: Path, every: Mapping[tuple[str, float], Mapping[str, Picture]]) -> None:
     """Write every picture as a PNG, developed as in use."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -600,7 +587,7 @@ def main(
     if pictures is not None:
         write_pictures(pictures, every)
     if not quick:
-        write_sheet(page.parent / "hard-cases.jpg", rows)
+        write_sheet(page.parent / "hard-cases.jpg", [(row.shown.caption, row.crops) for row in rows])
         write_section(page, section, markers=_MARKERS, title="Hard cases")
     console.print(section, markup=False, soft_wrap=True)
     console.print(f"{len(records)} records: {out}", markup=False, soft_wrap=True)

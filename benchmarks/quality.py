@@ -510,20 +510,23 @@ def write_section(
     page.write_text(f"{before}{first}\n{section}{last}{after}", encoding="utf-8")
 
 
-def write_sheet(path: Path, rows: Sequence[Sheet]) -> None:
-    """Write the crops as one JPEG: a row per ratio, a column per method, captions above."""
-    names = list(rows[0].crops)
-    side = next(iter(rows[0].crops.values())).shape[0]
+def write_sheet(path: Path, rows: Sequence[tuple[str, Mapping[str, NDArray[np.uint8]]]]) -> None:
+    """Write rows of crops with their captions as one JPEG; a column per method, its name above.
+
+    Crops are 8-bit sRGB, (S, S, 3), all of one size.
+    """
+    names = list(rows[0][1])
+    side = next(iter(rows[0][1].values())).shape[0]
     gap, caption = 4, 18
     sheet = Image.new("RGB", (len(names) * (side + gap) + gap, len(rows) * (side + caption) + caption), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     for column, name in enumerate(names):
         draw.text((gap + column * (side + gap), 2), name, "black", font)
-    for index, row in enumerate(rows):
+    for index, (words, crops) in enumerate(rows):
         top = caption + index * (side + caption)
         for column, name in enumerate(names):
-            sheet.paste(Image.fromarray(row.crops[name]), (gap + column * (side + gap), top))
-        draw.text((gap, top + side + 1), f"ratio {row.ratio:g}, {row.camera}", "black", font)
+            sheet.paste(Image.fromarray(crops[name]), (gap + column * (side + gap), top))
+        draw.text((gap, top + side + 1), words, "black", font)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_picture(path, np.asarray(sheet, dtype=np.float32) / np.float32(255), quality=85)
 
@@ -580,7 +583,8 @@ def main(
     write_json(out, document, records)
     section = markdown(protocol, records, about, None if quick else "images/quality.jpg")
     if not quick:
-        write_sheet(page.parent / "images" / "quality.jpg", rows)
+        captioned = [(f"ratio {row.ratio:g}, {row.camera}", row.crops) for row in rows]
+        write_sheet(page.parent / "images" / "quality.jpg", captioned)
         write_section(page, section)
     console.print(section, markup=False, soft_wrap=True)
     console.print(f"{len(records)} records: {out}", markup=False, soft_wrap=True)

@@ -24,8 +24,8 @@ from alen.engines.openvino import available_devices
 from alen.weights import DEFAULT
 
 SIZES_MP: Final = (4.0, 12.0, 20.0)
-"""Megapixels of the frames that are measured: up to the second the first features are kept, of the third they are made
-twice (`alen.engines.bands`), as of all that are larger."""
+"""Megapixels of the frames that are measured. Of `alen` in bfloat16 the first features are kept up to the second; of
+the third they are made twice (`alen.engines.bands`), as of all that are larger."""
 
 
 @dataclass(frozen=True)
