@@ -36,9 +36,10 @@ format: $(VENV)/installed
 	$(BIN)/ruff format src tests benchmarks
 	$(BIN)/ruff check --fix src tests benchmarks
 
-# How good: photographs and charts, about a quarter of an hour. How fast: twelve minutes on an idle machine.
+# How good: photographs and charts, about half an hour. How fast: twelve minutes on an idle machine.
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks.quality --photos $(PHOTOS)
+	$(BIN)/python -m benchmarks.quality --photos $(PHOTOS) --cfa xtrans
 	$(BIN)/python -m benchmarks.hard_cases
 	$(BIN)/python -m benchmarks.auto_ratio --photos $(PHOTOS)
 

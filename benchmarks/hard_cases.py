@@ -31,7 +31,7 @@ from alen.metrics import psnr, ssim
 from alen.noise import CAMERAS
 from alen.picture import write_picture
 from alen.sample import WHITE_BALANCE, XYZ2CAM
-from alen.weights import find_weights, load_weights, shipped_names
+from alen.weights import find_weights, load_weights, shipped_for
 from benchmarks.quality import (
     OPPONENTS,
     EngineName,
@@ -567,7 +567,7 @@ def main(
     """
     console = Console()
     protocol = Protocol(height_px=160, width_px=240, ratios=(1, 100)) if quick else Protocol()
-    loaded = [load_weights(find_weights(name)) for name in weights or shipped_names()]
+    loaded = [load_weights(find_weights(name)) for name in weights or shipped_for("bayer")]
     methods: dict[str, Method] = dict(zip(OPPONENTS, (run_libraw, run_nonlocal_means), strict=True))
     methods |= {w.name: network(w, engine, precision) for w in loaded}
     start = time.perf_counter()

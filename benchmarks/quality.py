@@ -3,7 +3,8 @@
 ``python -m benchmarks.quality --photos DIR`` exposes the held-out tenth of the photographs (those that `alen train`
 never trains on) through the calibrated noise of five cameras, at several exposure ratios and in all four Bayer phases,
 and lets every method make linear camera RGB of the same mosaics. It writes one record per image (JSON), a section of
-``docs/results.md`` and a sheet of crops.
+``docs/results.md`` and a sheet of crops. With ``--cfa xtrans`` the sensors have Fuji's filter array; records, section
+and sheet are others.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 import cyclopts
 import numpy as np
@@ -34,11 +35,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from alen import __version__
-from alen.cfa import BAYER_PHASES, CFA, pack
+from alen.cfa import BAYER_PHASES, CFA, FilterArray, pack_any, reference
 from alen.classical.pipeline import libraw, nonlocal_means_pipeline
 from alen.color import develop, eotf_inverse_srgb
 from alen.data.photos import PhotoCache, Scene, find_photos, sample_camera, split, unprocess
-from alen.demosaic import demosaic_malvar
+from alen.demosaic import demosaic_linear
 from alen.engines import MULTIPLE, Engine, Precision
 from alen.engines.openvino import OpenVinoEngine
 from alen.evaluate.summary import bootstrap_mean
@@ -47,12 +48,13 @@ from alen.metrics import psnr, ssim
 from alen.noise import CAMERAS, QUANTIZATION_VARIANCE_DN2, CameraNoise, add_noise
 from alen.picture import write_picture
 from alen.tiling import Padding
-from alen.weights import Weights, find_weights, load_weights, shipped_names
+from alen.weights import Weights, find_weights, load_weights, shipped_for
 
-_BEGIN, _END = "<!-- quality: begin -->", "<!-- quality: end -->"
-"""Markers around the section of the results page that this program owns."""
-
-_RGGB: Final = CFA.bayer("RGGB")
+_MARKERS: Final = {
+    "bayer": ("<!-- quality: begin -->", "<!-- quality: end -->"),
+    "xtrans": ("<!-- quality, X-Trans: begin -->", "<!-- quality, X-Trans: end -->"),
+}
+"""By filter array, what stands around the section of the results page that this program owns."""
 
 EngineName = Literal["openvino", "torch"]
 
@@ -64,6 +66,8 @@ OPPONENTS: Final = ("LibRaw", "Non-local means")
 class Protocol:
     """Everything that decides which images are made; two results compare only if their protocols are equal."""
 
+    filter_array: FilterArray = "bayer"
+    """The sensors' filter array."""
     photographs: str = "every tenth photograph of each kind, sorted by name (alen.data.photos.split)"
     """Which photographs."""
     crop_px: int = 512
@@ -75,7 +79,8 @@ class Protocol:
     ratios: tuple[float, ...] = (1, 8, 32, 100, 250, 300)
     """Exposure ratios; every method is told the ratio."""
     phases: tuple[str, ...] = BAYER_PHASES
-    """Bayer phases, taken in turn over photographs and cameras."""
+    """Phases of the filter array, taken in turn over photographs and cameras. Of X-Trans by the rows and columns that
+    are cropped from `alen.cfa.CFA.xtrans`: "1+4"."""
     seed: int = 0
     """Seed of color matrices, white balances and noise, with the photograph, the camera and the ratio."""
     metric: str = (
@@ -83,6 +88,21 @@ class Protocol:
         "sRGB curve, against the noiseless truth; float, not quantized to 8 bits; mean over images"
     )
     """What is measured."""
+
+    @classmethod
+    def xtrans(cls, **settings: Any) -> Self:
+        """Return the protocol of X-Trans: of two cameras' noise, because LibRaw and the filter take long."""
+        phases = ("0+0", "1+4", "2+2", "5+3")
+        cameras = tuple(camera.name for camera in CAMERAS[:5:3])
+        return cls(**({"filter_array": "xtrans", "phases": phases, "cameras": cameras} | settings))
+
+    def cfa(self, index: int) -> CFA:
+        """Return the pattern of the image with a number."""
+        phase = self.phases[index % len(self.phases)]
+        if self.filter_array == "bayer":
+            return CFA.bayer(phase)
+        rows, _, columns = phase.partition("+")
+        return CFA.xtrans().shifted(int(rows), int(columns))
 
 
 @dataclass(frozen=True)
@@ -92,7 +112,7 @@ class Exposure:
     normalized: NDArray[np.float32]
     """(H, W) mosaic, (DN − black)/(white − black), signed."""
     cfa: CFA
-    """Its Bayer pattern."""
+    """Its pattern."""
     white_balance: tuple[float, float, float]
     """Gains R, G, B; green = 1."""
     ratio: float
@@ -163,8 +183,8 @@ def run_nonlocal_means(exposure: Exposure) -> NDArray[np.float32]:
 
 def demosaic_only(exposure: Exposure) -> NDArray[np.float32]:
     """The amplified mosaic, demosaicked and nothing else: what the methods start from."""
-    padding, planes = _planes(exposure, 2)
-    return padding.crop(demosaic_malvar(planes))
+    padding, planes = _planes(exposure, exposure.cfa.size)
+    return padding.crop(demosaic_linear(planes))
 
 
 def network(weights: Weights, engine: EngineName, precision: Precision) -> Method:
@@ -175,7 +195,7 @@ def network(weights: Weights, engine: EngineName, precision: Precision) -> Metho
         infer = _torch_engine(weights, precision).run
 
     def run(exposure: Exposure) -> NDArray[np.float32]:
-        padding, planes = _planes(exposure, 2 * MULTIPLE)
+        padding, planes = _planes(exposure, exposure.cfa.packed_side * MULTIPLE)
         return padding.crop(infer(planes))
 
     return run
@@ -190,8 +210,8 @@ def _torch_engine(weights: Weights, precision: Precision) -> Engine:
 def _planes(exposure: Exposure, multiple: int) -> tuple[Padding, NDArray[np.float32]]:
     amplified = amplify(exposure.normalized, exposure.cfa, exposure.white_balance, exposure.ratio)
     height, width = amplified.shape
-    padding = Padding.to_rggb(height, width, exposure.cfa, multiple)
-    return padding, pack(padding.pad(amplified), _RGGB)
+    padding = Padding.to_reference(height, width, exposure.cfa, multiple)
+    return padding, pack_any(padding.pad(amplified), reference(exposure.cfa.kind))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -234,7 +254,7 @@ def _run_task(photo: int, camera: int) -> Result:
     assert _worker is not None, "the pool starts its processes with _start_worker"
     protocol = _worker.protocol
     scene = central_scene(_worker.cache, photo, protocol)
-    cfa = CFA.bayer(protocol.phases[(photo + camera) % len(protocol.phases)])
+    cfa = protocol.cfa(photo + camera)
     model = next(c for c in CAMERAS if c.name == protocol.cameras[camera])
     result = Result()
     for ratio in protocol.ratios:
@@ -250,7 +270,7 @@ def _run_task(photo: int, camera: int) -> Result:
             record = Record(
                 photograph=_worker.cache.photos[photo].name,
                 camera=model.name,
-                phase=cfa.name,
+                phase=protocol.phases[(photo + camera) % len(protocol.phases)],
                 ratio=ratio,
                 method=name,
                 psnr_db=round(psnr(picture, reference, data_range=1.0), 4),
@@ -418,11 +438,13 @@ def markdown(protocol: Protocol, records: Sequence[Record], about: Mapping[str, 
     summary = summarize(records)
     images = len({(r.photograph, r.camera) for r in records})
     photographs = len({r.photograph for r in records})
+    is_bayer = protocol.filter_array == "bayer"
+    phases = "all Bayer phases" if is_bayer else f"{len(protocol.phases)} phases of X-Trans"
     lines = [
-        "## Quality on held-out photographs",
+        f"## Quality on held-out photographs{'' if is_bayer else ', X-Trans'}",
         "",
         f"PSNR in dB / SSIM, higher is better; {images} images per ratio: {photographs} photographs, "
-        f"{len(protocol.cameras)} cameras ({', '.join(protocol.cameras)}) at ISO {protocol.iso}, all Bayer phases.",
+        f"{len(protocol.cameras)} cameras ({', '.join(protocol.cameras)}) at ISO {protocol.iso}, {phases}.",
         "",
         "| | " + " | ".join(f"×{ratio:g}" for ratio in protocol.ratios) + " |",
         "|---|" + "---|" * len(protocol.ratios),
@@ -433,14 +455,14 @@ def markdown(protocol: Protocol, records: Sequence[Record], about: Mapping[str, 
     lines += ["", f"Measured: {protocol.metric}. The exposure ratio is given to every method."]
     lines += [
         "",
-        "- **LibRaw**: its own processing of the amplified mosaic, with the demosaicing, FBDD noise reduction and "
+        f"- **LibRaw**: its own processing of the amplified mosaic, with the demosaicing{_FBDD[is_bayer]} and "
         "median passes that suit the noise best. Its wavelet threshold is left out: it ends the process with a memory "
         "error in rawpy 0.28.0 (LibRaw 0.22.2).",
         "- **Non-local means**: generalized Anscombe transform with the camera's true gain and read noise, non-local "
         "means tuned for each noise level on training photographs, exact unbiased inverse, LibRaw's demosaicing.",
         "",
         f"Commit {about['commit'][:12]}, {about['hardware']['processor']}, {about['hardware']['cores']} cores; "
-        "every image is a record in `benchmarks/results/quality.json`.",
+        f"every image is a record in `benchmarks/results/{_stem(protocol.filter_array)}.json`.",
     ]
     lines += _gains(protocol, records)
     if image is not None:
@@ -448,21 +470,26 @@ def markdown(protocol: Protocol, records: Sequence[Record], about: Mapping[str, 
     return "\n".join(lines) + "\n"
 
 
+_FBDD: Final = {True: ", FBDD noise reduction", False: ""}
+"""What LibRaw has for Bayer alone."""
+
+
+def _stem(cfa: FilterArray) -> str:
+    """Return the stem of the names of records and sheet."""
+    return "quality" if cfa == "bayer" else f"quality-{cfa}"
+
+
 def _gains(protocol: Protocol, records: Sequence[Record]) -> list[str]:
     """Return tables of what networks are ahead of their opponents, image by image."""
     scores = {(r.method, r.photograph, r.camera, r.ratio): r.psnr_db for r in records}
     methods = list(dict.fromkeys(r.method for r in records))
     networks = [method for method in methods if method not in OPPONENTS]
-    images = list(dict.fromkeys((r.photograph, r.camera) for r in records))
+    images = list({(r.photograph, r.camera): r for r in records}.values())
 
-    def differences(method: str, opponent: str, ratio: float, cameras: Sequence[str]) -> dict[str, list[float]]:
-        """By photograph."""
-        by_photograph: dict[str, list[float]] = {}
-        for photograph, camera in images:
-            if camera in cameras:
-                difference = scores[method, photograph, camera, ratio] - scores[opponent, photograph, camera, ratio]
-                by_photograph.setdefault(photograph, []).append(difference)
-        return by_photograph
+    def differences(method: str, opponent: str, ratio: float, among: Sequence[Record]) -> list[float]:
+        """Of each of some images."""
+        keys = [(r.photograph, r.camera, ratio) for r in among]
+        return [scores[method, *key] - scores[opponent, *key] for key in keys]
 
     lines = [
         "",
@@ -475,27 +502,34 @@ def _gains(protocol: Protocol, records: Sequence[Record]) -> list[str]:
     ]
     for method, opponent in product(networks, OPPONENTS):
         for ratio in protocol.ratios:
-            by_photograph = differences(method, opponent, ratio, protocol.cameras)
-            values = [value for group in by_photograph.values() for value in group]
-            interval = bootstrap_mean(values, [name for name, group in by_photograph.items() for _ in group], seed=0)
+            values = differences(method, opponent, ratio, images)
+            interval = bootstrap_mean(values, [r.photograph for r in images], seed=0)
             low, high = ("–" if end is None else f"{end:+.2f}" for end in (interval.low, interval.high))
             lines.append(
                 f"| {method} − {opponent} | ×{ratio:g} | {interval.mean:+.2f} | {low} to {high} | "
                 f"{np.median(values):+.2f} | {min(values):+.2f} | {np.mean(np.asarray(values) < 0):.0%} |"
             )
-    lines += ["", "Mean differences by camera:", ""]
-    lines += ["| | camera | " + " | ".join(f"×{ratio:g}" for ratio in protocol.ratios) + " |"]
-    lines += ["|---|---|" + "---|" * len(protocol.ratios)]
-    for method, camera in product(networks, protocol.cameras):
-        by_ratio = (differences(method, OPPONENTS[-1], ratio, [camera]).values() for ratio in protocol.ratios)
-        means = (np.mean([value for group in groups for value in group]) for groups in by_ratio)
-        cells = " | ".join(f"{mean:+.2f}" for mean in means)
-        lines.append(f"| {method} − {OPPONENTS[-1]} | {camera} | {cells} |")
+    kinds: dict[str, Callable[[Record], str]] = {
+        "camera": lambda r: r.camera,
+        "phase": lambda r: r.phase,
+        "kind of scene": lambda r: "HDR panorama" if r.photograph.endswith(".hdr") else "photograph",
+    }
+    for kind, key in kinds.items():
+        groups: dict[str, list[Record]] = {}
+        for r in images:
+            groups.setdefault(key(r), []).append(r)
+        lines += ["", f"Mean differences by {kind}:", ""]
+        lines += [f"| | {kind} | images | " + " | ".join(f"×{ratio:g}" for ratio in protocol.ratios) + " |"]
+        lines += ["|---|---|---|" + "---|" * len(protocol.ratios)]
+        for method, (name, among) in product(networks, groups.items()):
+            means = [np.mean(differences(method, OPPONENTS[-1], ratio, among)) for ratio in protocol.ratios]
+            cells = " | ".join(f"{mean:+.2f}" for mean in means)
+            lines.append(f"| {method} − {OPPONENTS[-1]} | {name} | {len(among)} | {cells} |")
     return lines
 
 
 def write_section(
-    page: Path, section: str, *, markers: tuple[str, str] = (_BEGIN, _END), title: str = "Results"
+    page: Path, section: str, *, markers: tuple[str, str] = _MARKERS["bayer"], title: str = "Results"
 ) -> None:
     """Replace a program's section of a page, between its markers; the rest of the page stays as it is."""
     first, last = markers
@@ -538,8 +572,9 @@ app = cyclopts.App(help=__doc__)
 def main(
     *,
     photos: Path,
+    cfa: FilterArray = "bayer",
     weights: Annotated[tuple[str, ...], cyclopts.Parameter(negative="")] = (),
-    out: Path = Path("benchmarks/results/quality.json"),
+    out: Path | None = None,
     page: Path = Path("docs/results.md"),
     crop: int = 512,
     quick: bool = False,
@@ -551,9 +586,11 @@ def main(
 
     Args:
         photos: Folder of clean photographs, the one that was trained on; its held-out tenth is used.
-        weights: Networks: names of shipped weights or weights files. All that ship, if none are named.
-        out: Where the records go (JSON).
-        page: Page whose section is replaced; the sheet of crops goes to images/quality.jpg beside it.
+        cfa: The sensors' filter array.
+        weights: Networks: names of shipped weights or weights files. All that ship for the filter array, if none are
+            named.
+        out: Where the records go (JSON); by default benchmarks/results/quality.json, of X-Trans quality-xtrans.json.
+        page: Page whose section is replaced; the sheet of crops goes to its folder images, by the name of the records.
         crop: Side of the central square of each photograph, at most.
         quick: Four photographs, two cameras and squares of 256 pixels, and no page: to see whether all works.
         engine: What runs the networks.
@@ -562,11 +599,11 @@ def main(
     """
     console = Console()
     held_out = split(find_photos(photos))[1]
-    protocol = Protocol(crop_px=crop)
+    protocol = Protocol(crop_px=crop) if cfa == "bayer" else Protocol.xtrans(crop_px=crop)
     if quick:
-        protocol = Protocol(crop_px=min(crop, 256), cameras=protocol.cameras[:2])
+        protocol = replace(protocol, crop_px=min(crop, 256), cameras=protocol.cameras[:2])
         held_out = [*held_out[:3], held_out[-1]]
-    names = weights or shipped_names()
+    names = weights or shipped_for(cfa)
     count = workers or len(os.sched_getaffinity(0))
     start = time.perf_counter()
     records, rows = run(protocol, held_out, names, engine=engine, precision=precision, workers=count, console=console)
@@ -580,14 +617,37 @@ def main(
         "networks": networks,
         "summary": summarize(records),
     }
+    stem = _stem(cfa)
+    out = out if out is not None else Path("benchmarks/results") / f"{stem}.json"
     write_json(out, document, records)
-    section = markdown(protocol, records, about, None if quick else "images/quality.jpg")
+    section = markdown(protocol, records, about, None if quick else f"images/{stem}.jpg")
     if not quick:
         captioned = [(f"ratio {row.ratio:g}, {row.camera}", row.crops) for row in rows]
-        write_sheet(page.parent / "images" / "quality.jpg", captioned)
-        write_section(page, section)
+        write_sheet(page.parent / "images" / f"{stem}.jpg", captioned)
+        write_section(page, section, markers=_MARKERS[cfa])
     console.print(section, markup=False, soft_wrap=True)
     console.print(f"{len(records)} records: {out}", markup=False, soft_wrap=True)
+
+
+@app.command(name="page")
+def write_page(
+    *, cfa: FilterArray = "bayer", records: Path | None = None, page: Path = Path("docs/results.md")
+) -> None:
+    """Write the section of the page anew, from records that are there; nothing is measured.
+
+    Args:
+        cfa: The sensors' filter array.
+        records: The records (JSON); by default those of the filter array in benchmarks/results.
+        page: Page whose section is replaced.
+    """
+    stem = _stem(cfa)
+    path = records if records is not None else Path("benchmarks/results") / f"{stem}.json"
+    about = json.loads(path.read_text(encoding="utf-8"))
+    settings: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in about["protocol"].items()
+    }
+    found = [Record(**record) for record in about["records"]]
+    write_section(page, markdown(Protocol(**settings), found, about, f"images/{stem}.jpg"), markers=_MARKERS[cfa])
 
 
 if __name__ == "__main__":

@@ -510,9 +510,9 @@ class Settings:
 
 def measure(settings: Settings, tick: Tick) -> Row:
     """Return the measurements of the parts that are asked for, by part."""
-    from alen.weights import DEFAULT, shipped_names
+    from alen.weights import DEFAULT, shipped_for
 
-    models = sorted(shipped_names(), key=lambda name: name != DEFAULT)
+    models = sorted(shipped_for("bayer"), key=lambda name: name != DEFAULT)
     parts, rounds = settings.parts, settings.rounds
     document: Row = {}
     with tempfile.TemporaryDirectory() as name:

@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from alen.cfa import XTRANS_PLANES, FilterArray, mosaic_from_rgb, pack_xtrans, xtrans_places, xtrans_reference
 from alen.color import eotf_inverse_srgb
 from alen.config import DEMOSAICKED, PYRAMID, PYRAMID_CEILING, AlenConfig
-from alen.demosaic import demosaic_malvar
+from alen.demosaic import demosaic_malvar, xtrans_kernels
 from alen.models.alen import Alen, pyramid
 from alen.models.attention import NonLocal
 from alen.models.layers import compress_highlights, eotf_srgb, expand_highlights
@@ -68,9 +69,10 @@ def test_parameter_count_of_the_paper(config: AlenConfig, count: int) -> None:
     assert sum(p.numel() for p in Alen(config).parameters()) == count
 
 
-@pytest.mark.parametrize(("h", "w"), [(8, 24), (7, 13), (1, 1), (17, 40)])
-def test_xtrans_takes_nine_planes_and_any_size(h: int, w: int) -> None:
-    network = _perturbed(_small(AlenConfig(cfa="xtrans", input_levels="sid")))
+@pytest.mark.parametrize(("h", "w"), [(8, 24), (6, 14), (2, 2), (18, 40)])
+@pytest.mark.parametrize("config", [AlenConfig(cfa="xtrans", input_levels="sid"), AlenConfig.xtrans()])
+def test_xtrans_takes_nine_planes_and_whole_patterns(h: int, w: int, config: AlenConfig) -> None:
+    network = _perturbed(_small(config))
     planes = torch.rand((2, 9, h, w), generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
         pictures = network(planes)
@@ -198,12 +200,15 @@ def test_weights_are_per_pixel() -> None:
 
 @pytest.mark.parametrize("level", [1, 2, 3, 4])
 @pytest.mark.parametrize("size", [(7, 11), (40, 56), (136, 200)])
-def test_pyramid_averages_squares(level: int, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("cfa", ["bayer", "xtrans"])
+def test_pyramid_averages_squares(level: int, size: tuple[int, int], cfa: FilterArray) -> None:
     """Averages of averages, continued bilinearly; written out in numpy."""
-    planes, side = _planes(1, *size), PYRAMID[level - 1]
-    average = pyramid(planes)[level - 1][0].numpy()
+    config = AlenConfig(cfa=cfa)
+    planes, side = torch.rand(1, config.plane_count, *size), PYRAMID[level - 1]
+    average = pyramid(planes, config)[level - 1][0].numpy()
     assert average.shape == (3, *size)
-    squares = np.stack([planes[0, 0], (planes[0, 1] + planes[0, 2]) / 2, planes[0, 3]])
+    colors = ("R", "G", "G", "B") if cfa == "bayer" else XTRANS_PLANES
+    squares = np.stack([planes[0, [c == color for c in colors]].mean(dim=0) for color in "RGB"])
     for smaller, larger in zip((1, *PYRAMID), PYRAMID[:level], strict=False):
         step = larger // smaller
         rows, columns = (-(-n // step) for n in squares.shape[1:])
@@ -224,7 +229,7 @@ def test_pyramid_averages_squares(level: int, size: tuple[int, int]) -> None:
 def test_lamps_light_no_square_but_their_own() -> None:
     planes = torch.zeros(1, 4, 128, 128)
     planes[:, :, 2, 2] = 300.0
-    finest, fine, middle, coarse = (average[0, :, :, :] for average in pyramid(planes))
+    finest, fine, middle, coarse = (average[0, :, :, :] for average in pyramid(planes, AlenConfig()))
     assert finest.max() == pytest.approx(300 / 4 * 0.75**2)
     assert fine.max() == PYRAMID_CEILING
     assert middle.max() <= PYRAMID_CEILING / 16
@@ -245,10 +250,45 @@ def test_mixture_shows_what_it_is_told() -> None:
     head = torch.zeros(1, network.config.head_channels, 56, 40)
     head[:, 12 + 1] = 60.0
     torch.testing.assert_close(shown(2), network.compose(head, transposed).transpose(2, 3), atol=1e-5, rtol=0)
-    for level, average in enumerate(pyramid(planes)):
+    for level, average in enumerate(pyramid(planes, network.config)):
         expected = average.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
         picture = shown(DEMOSAICKED + level).numpy()
         np.testing.assert_allclose(picture, eotf_inverse_srgb(expected.numpy()), atol=2e-6)
+
+
+@pytest.mark.parametrize("share", range(DEMOSAICKED))
+def test_an_xtrans_mixture_shows_what_it_is_told(share: int) -> None:
+    """Every pixel as the direction's filters predict it, the sites counted in the mosaic; flat colors stay flat."""
+    network = Alen(AlenConfig.xtrans())
+    rng = np.random.default_rng(0)
+    mosaic = rng.uniform(0, 1, (48, 60)).astype(np.float32)
+    planes = torch.from_numpy(pack_xtrans(mosaic, xtrans_reference()))[None]
+    head = torch.zeros(1, network.config.head_channels, 16, 20)
+    head[:, 27 + share] = 60.0
+    picture = network.compose(head, planes)[0].permute(1, 2, 0).numpy()
+    kernels = xtrans_kernels(("isotropic", "rows", "columns")[share])
+    places = {place: 4 * plane + 2 * y + x for plane, (y, x), place in xtrans_places()}
+    for y, x in ((6, 6), (20, 33), (41, 53)):  # a pattern away from the edge
+        top, left = y // 6 * 6 - 6, x // 6 * 6 - 6
+        for color in range(3):
+            channel = 4 * (9 * color + 3 * (y % 3) + x % 3) + 2 * (y % 6 // 3) + x % 6 // 3
+            expected = sum(
+                kernels[channel, places[row % 6, column % 6], row // 6, column // 6] * mosaic[top + row, left + column]
+                for row in range(18)
+                for column in range(18)
+            )
+            assert picture[y, x, color] == pytest.approx(float(eotf_inverse_srgb(np.float32(expected))), abs=1e-5)
+
+
+def test_xtrans_of_one_color_stays_so_up_to_the_edge() -> None:
+    network, color = Alen(AlenConfig.xtrans()), np.array([0.3, 0.7, 0.1], dtype=np.float32)
+    mosaic = mosaic_from_rgb(np.broadcast_to(color, (36, 48, 3)), xtrans_reference())
+    planes = torch.from_numpy(pack_xtrans(mosaic, xtrans_reference()))[None]
+    for share in range(DEMOSAICKED + len(PYRAMID)):
+        head = torch.zeros(1, network.config.head_channels, 12, 16)
+        head[:, 27 + share] = 60.0
+        picture = network.compose(head, planes)[0].permute(1, 2, 0).numpy()
+        np.testing.assert_allclose(picture, np.broadcast_to(eotf_inverse_srgb(color), picture.shape), atol=1e-5)
 
 
 def test_without_a_base_the_head_is_the_picture() -> None:

@@ -6,9 +6,12 @@ from alen.cfa import (
     CFA,
     PLANES,
     XTRANS_PLANES,
+    FilterArray,
     mosaic_from_rgb,
     pack,
+    pack_any,
     pack_xtrans,
+    reference,
     rggb_offset,
     unpack,
     unpack_xtrans,
@@ -191,3 +194,13 @@ def test_what_is_not_xtrans_in_phase_cannot_be_packed() -> None:
         pack_xtrans(np.zeros((12, 15)), xtrans_reference())
     with pytest.raises(SettingsError, match="even sides"):
         unpack_xtrans(np.zeros((9, 4, 3)), xtrans_reference())
+
+
+@pytest.mark.parametrize(("cfa", "kind", "side", "planes"), [("bayer", "bayer", 2, 4), ("xtrans", "xtrans", 3, 9)])
+def test_filter_arrays_tell_how_they_are_packed(cfa: FilterArray, kind: str, side: int, planes: int) -> None:
+    array = reference(cfa)
+    assert (array.kind, array.packed_side, array.plane_count) == (kind, side, planes)
+    mosaic = np.random.default_rng(0).normal(size=(12, 18)).astype(np.float32)
+    packed = pack_any(mosaic, array)
+    assert packed.shape == (planes, 12 // side, 18 // side)
+    np.testing.assert_array_equal(np.sort(packed, axis=None), np.sort(mosaic, axis=None))

@@ -37,19 +37,23 @@ def _score(picture: np.ndarray, truth: np.ndarray) -> float:
     return psnr(picture[inner], truth[inner], data_range=1.0)
 
 
-@pytest.mark.parametrize("phase", BAYER_PHASES)
+_PATTERNS = [*(CFA.bayer(phase) for phase in BAYER_PHASES), CFA.xtrans(), CFA.xtrans().shifted(2, 5)]
+
+
+@pytest.mark.parametrize("cfa", _PATTERNS, ids=lambda cfa: cfa.name[:6])
 @pytest.mark.parametrize("size", [(48, 64), (47, 61)])
-def test_colors_and_places(phase: str, size: tuple[int, int]) -> None:
+def test_colors_and_places(cfa: CFA, size: tuple[int, int]) -> None:
     """Almost without noise, both give the scene back: no color exchanged, no pixel shifted, in every phase."""
-    scene, cfa = _scene(*size), CFA.bayer(phase)
+    scene = _scene(*size)
     mosaic = _expose(scene, cfa, 4.0, 1e-8, 1e-7)
     noise = {"gain": 1e-8, "read_sigma": 1e-7}
     assert _score(libraw(mosaic, cfa, _WHITE_BALANCE, 4.0, **noise), scene) > 44
     assert _score(nonlocal_means_pipeline(mosaic, cfa, _WHITE_BALANCE, 4.0, **noise), scene) > 44
 
 
-def test_nonlocal_means_beats_libraw_in_noise() -> None:
-    scene, cfa, ratio = _scene(96, 128), CFA.bayer("GRBG"), 100.0
+@pytest.mark.parametrize("cfa", [CFA.bayer("GRBG"), CFA.xtrans()], ids=["Bayer", "X-Trans"])
+def test_nonlocal_means_beats_libraw_in_noise(cfa: CFA) -> None:
+    scene, ratio = _scene(96, 128), 100.0
     noise = {"gain": 1e-4, "read_sigma": 3e-4}
     mosaic = _expose(scene, cfa, ratio, **noise)
     classical = _score(nonlocal_means_pipeline(mosaic, cfa, _WHITE_BALANCE, ratio, **noise), scene)

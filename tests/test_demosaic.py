@@ -6,8 +6,18 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from alen.cfa import CFA, mosaic_from_rgb, pack
-from alen.demosaic import demosaic_malvar, directional_kernels, malvar_kernels
+from alen.cfa import CFA, mosaic_from_rgb, pack, pack_xtrans, xtrans_reference
+from alen.color import eotf_inverse_srgb
+from alen.demosaic import (
+    Direction,
+    demosaic_linear,
+    demosaic_malvar,
+    demosaic_xtrans,
+    directional_kernels,
+    malvar_kernels,
+    xtrans_kernels,
+)
+from alen.metrics import psnr
 
 _RGGB = CFA.bayer("RGGB")
 
@@ -121,3 +131,67 @@ def test_edges_along_the_direction_are_exact(vertical: bool) -> None:
     inner = slice(4, -4)
     np.testing.assert_allclose(_directional(planes, vertical=vertical)[inner, inner], picture[inner, inner], atol=1e-6)
     assert np.abs(demosaic_malvar(planes)[inner, inner] - picture[inner, inner]).max() > 0.05
+
+
+# ------------------------------------------------------------------------------------------------------------- X-Trans
+
+_XTRANS = xtrans_reference()
+
+every_direction = pytest.mark.parametrize("direction", ["isotropic", "rows", "columns"])
+
+
+@every_direction
+def test_xtrans_kernels_keep_flat_colors(direction: Direction) -> None:
+    """The weights of the pixels of a kernel's own color sum to 1, those of each other color to 0."""
+    kernels = xtrans_kernels(direction)
+    of_color = np.array([pack_xtrans(_XTRANS.color_map(6, 6), _XTRANS)[plane].ravel()[0] for plane in range(9)])
+    for color in range(3):
+        sums = kernels[36 * color : 36 * (color + 1)].reshape(36, 9, 4, 9).sum(axis=(2, 3))
+        for other in range(3):
+            np.testing.assert_allclose(sums[:, of_color == other].sum(axis=1), float(color == other), atol=1e-5)
+
+
+@pytest.mark.parametrize(("direction", "other"), [("rows", "columns"), ("columns", "rows")])
+def test_xtrans_kernels_look_along_edges(direction: Direction, other: Direction) -> None:
+    """Stripes along the rows are best seen along the rows."""
+    y, x = np.mgrid[:96, :96]
+    stripes = 0.5 + 0.4 * np.sin((y if direction == "rows" else x) * 1.9)
+    picture = np.repeat(stripes[..., None], 3, axis=2).astype(np.float32)
+    inside = np.s_[12:-12, 12:-12]
+    right, wrong = (_demosaic_xtrans(picture, way)[inside] for way in (direction, other))
+    assert psnr(right, picture[inside], data_range=1.0) > psnr(wrong, picture[inside], data_range=1.0) + 6
+
+
+def test_demosaic_xtrans_is_the_convolution() -> None:
+    planes = np.random.default_rng(0).normal(size=(9, 12, 16)).astype(np.float32)
+    patterns = F.pixel_unshuffle(torch.from_numpy(planes)[None], 2)
+    kernels = torch.tensor(xtrans_kernels("isotropic"))
+    channels = F.conv2d(F.pad(patterns, (1, 1, 1, 1), mode="replicate"), kernels)
+    expected = F.pixel_shuffle(F.pixel_shuffle(channels, 2), 3)[0].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(demosaic_xtrans(planes), expected, atol=1e-4)
+    np.testing.assert_array_equal(demosaic_linear(planes), demosaic_xtrans(planes))
+    np.testing.assert_array_equal(demosaic_linear(planes[:4]), demosaic_malvar(planes[:4]))
+
+
+def test_demosaic_xtrans_is_no_worse_than_malvar_on_bayer() -> None:
+    """On a smooth colored scene with detail: the filters are worth as much."""
+    y, x = np.mgrid[:96, :96] / 96
+    light = 0.5 + 0.3 * np.sin(40 * x * y + 9 * x) * np.cos(25 * y)
+    color = np.stack([1 + 0.2 * np.sin(5 * x), np.ones_like(x), 1 + 0.2 * np.cos(4 * y)], axis=2)
+    picture = (light[..., None] * color).astype(np.float32)
+    inside = np.s_[12:-12, 12:-12]
+    of_bayer = demosaic_malvar(pack(mosaic_from_rgb(picture, _RGGB), _RGGB))
+    of_xtrans = demosaic_xtrans(pack_xtrans(mosaic_from_rgb(picture, _XTRANS), _XTRANS))
+    scores = [
+        psnr(eotf_inverse_srgb(result[inside]), eotf_inverse_srgb(picture[inside]), data_range=1.0)
+        for result in (of_bayer, of_xtrans)
+    ]
+    assert scores[1] > scores[0] - 1
+
+
+def _demosaic_xtrans(rgb: NDArray[np.float32], direction: Direction) -> NDArray[np.float32]:
+    """Return a picture seen through the filter array and demosaicked along a direction."""
+    planes = torch.from_numpy(pack_xtrans(mosaic_from_rgb(rgb, _XTRANS), _XTRANS))[None]
+    patterns = F.pad(F.pixel_unshuffle(planes, 2), (1, 1, 1, 1), mode="replicate")
+    channels = F.conv2d(patterns, torch.tensor(xtrans_kernels(direction)))
+    return np.ascontiguousarray(F.pixel_shuffle(F.pixel_shuffle(channels, 2), 3)[0].permute(1, 2, 0).numpy())

@@ -33,6 +33,8 @@ _CONFIGS = {
     "demosaicked base": dataclasses.replace(AlenConfig.shipped(), widths=(8, 16, 32, 64), base="demosaic"),
     "max": AlenConfig(widths=(8, 16, 32, 64), downsample="max"),
     "strided": AlenConfig(widths=(8, 16, 32, 64), downsample="strided"),
+    "X-Trans": dataclasses.replace(AlenConfig.xtrans(), widths=(8, 16, 32, 64)),
+    "X-Trans, paper": AlenConfig(cfa="xtrans", widths=(8, 16, 32, 64)),
     "no attention": AlenConfig(widths=(8, 16, 32, 64), channel_attention=False, spatial_attention=False),
 }
 _SIZES = [(8, 8), (40, 56), (72, 104)]
@@ -75,11 +77,11 @@ def _weights(network: Alen) -> Weights:
     return Weights("test", "0" * 12, network.config, arrays, TrainingFacts(steps=0, photographs=0))
 
 
-def _planes(height: int, width: int) -> NDArray[np.float32]:
+def _planes(height: int, width: int, count: int = 4) -> NDArray[np.float32]:
     """Return signed, noisy planes with a lamp far above white."""
     rng = np.random.default_rng(5)
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    scene = 0.3 + 0.3 * np.sin(x / 9) * np.cos(y / 7) + rng.normal(0, 0.2, (4, height, width))
+    scene = 0.3 + 0.3 * np.sin(x / 9) * np.cos(y / 7) + rng.normal(0, 0.2, (count, height, width))
     scene[:, height // 2, width // 3] = 40
     return scene.astype(np.float32)
 
@@ -93,7 +95,8 @@ def _in_torch(network: Alen, planes: NDArray[np.float32]) -> NDArray[np.float32]
 def _difference_db(engine: OpenVinoEngine, network: Alen, planes: NDArray[np.float32]) -> float:
     """Return the PSNR between both, display-encoded, in the range that is shown."""
     picture = engine.run(planes)
-    assert picture.shape == (2 * planes.shape[1], 2 * planes.shape[2], 3)
+    side = network.config.shuffle
+    assert picture.shape == (side * planes.shape[1], side * planes.shape[2], 3)
     assert picture.dtype == np.float32
     clipped = np.clip(eotf_inverse_srgb(picture), 0, 1), np.clip(_in_torch(network, planes), 0, 1)
     return psnr(*clipped, data_range=1.0)
@@ -106,7 +109,7 @@ def test_float32_agrees_with_torch(config: AlenConfig, first_bytes: int) -> None
     network = _network(config)
     engine = OpenVinoEngine(_weights(network), precision="float32", threads=1, first_bytes=first_bytes)
     for height, width in _SIZES:
-        planes = _planes(config.unshuffle * height, config.unshuffle * width)
+        planes = _planes(config.unshuffle * height, config.unshuffle * width, config.plane_count)
         assert _difference_db(engine, network, planes) >= 100, (height, width)
 
 
@@ -116,7 +119,7 @@ def test_bfloat16_agrees_with_torch(config: AlenConfig) -> None:
     network = _network(config)
     engine = OpenVinoEngine(_weights(network), precision="bfloat16", threads=1)
     for height, width in _SIZES:
-        planes = _planes(config.unshuffle * height, config.unshuffle * width)
+        planes = _planes(config.unshuffle * height, config.unshuffle * width, config.plane_count)
         assert _difference_db(engine, network, planes) >= 50, (height, width)
 
 
@@ -169,7 +172,7 @@ def test_the_size_of_the_bands_does_not_matter(config: AlenConfig, precision: An
     config = dataclasses.replace(config, widths=(4, 4, 8, 8))
     weights = _weights(_network(config))
     for height, width in [(88, 24), (56, 72)]:
-        planes = _planes(config.unshuffle * height, config.unshuffle * width)
+        planes = _planes(config.unshuffle * height, config.unshuffle * width, config.plane_count)
         whole, *banded = (
             OpenVinoEngine(weights, precision=precision, threads=1, band=band, first_bytes=first_bytes).run(planes)
             for band, first_bytes in ((10**9, 0), (1, 0), (700, 0), (1, 10**9), (700, 10**9))
@@ -194,14 +197,15 @@ def test_stripes_are_the_picture() -> None:
     assert shares == sorted(shares)
 
 
+@pytest.mark.parametrize("config", [AlenConfig.shipped(), AlenConfig.xtrans()], ids=["Bayer", "X-Trans"])
 @pytest.mark.parametrize("size", [(8, 8), (64, 64), (136, 72), (200, 328)])
-def test_averages_in_pieces_are_those_of_the_network(size: tuple[int, int]) -> None:
+def test_averages_in_pieces_are_those_of_the_network(size: tuple[int, int], config: AlenConfig) -> None:
     """Continued down the columns here; that rows are continued right is part of the tests against torch."""
-    planes = _planes(*size)
+    planes = _planes(*size, config.plane_count)
     planes[:, 5, 5] = 900  # a lamp, which is clipped from a side of 4 on
     height = size[0]
-    pieces = [averages(planes[:, top : min(top + ROWS, height)]) for top in range(0, height, ROWS)]
-    expected = pyramid(torch.from_numpy(planes)[None])
+    pieces = [averages(planes[:, top : min(top + ROWS, height)], config) for top in range(0, height, ROWS)]
+    expected = pyramid(torch.from_numpy(planes)[None], config)
     for index, side in enumerate(PYRAMID):
         level = np.concatenate([piece[index] for piece in pieces], axis=1)
         columns = np.empty((3, height, level.shape[2]), dtype=np.float32)
@@ -319,14 +323,6 @@ def test_other_networks_are_refused() -> None:
     arrays = {name: value.numpy() for name, value in SidUnet(config).state_dict().items()}
     weights = Weights("sid", "0" * 12, config, arrays, TrainingFacts(steps=0, photographs=0))
     with pytest.raises(WeightsError, match="sid: holds a SidUnet"):
-        OpenVinoEngine(weights)
-
-
-def test_xtrans_networks_are_refused() -> None:
-    config = AlenConfig(widths=(4, 4, 4, 4), cfa="xtrans")
-    arrays = {name: value.numpy() for name, value in Alen(config).state_dict().items()}
-    weights = Weights("fuji", "0" * 12, config, arrays, TrainingFacts(steps=0, photographs=0))
-    with pytest.raises(WeightsError, match="fuji: made for the filter array xtrans"):
         OpenVinoEngine(weights)
 
 

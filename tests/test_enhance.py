@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb, pack
+from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb, pack, pack_xtrans, xtrans_reference
 from alen.config import AlenConfig
 from alen.demosaic import demosaic_malvar
 from alen.engines import Planes
@@ -19,7 +19,7 @@ from alen.levels import amplify, normalize
 from alen.models.alen import Alen
 from alen.picture import quantize
 from alen.raw import RawImage
-from alen.weights import TrainingFacts, save_weights
+from alen.weights import TrainingFacts, save_weights, shipped_names
 
 _BLACK = (500.0, 510.0, 505.0, 495.0)
 _WHITE = 16000.0
@@ -62,10 +62,24 @@ def enhancer(tmp_path_factory: pytest.TempPathFactory) -> Enhancer:
     return Enhancer(path, precision="float32", threads=1)
 
 
+@pytest.fixture(scope="module")
+def xtrans_enhancer(tmp_path_factory: pytest.TempPathFactory) -> Enhancer:
+    """A small network that shows the frame demosaicked by the isotropic filters."""
+    config = dataclasses.replace(AlenConfig.xtrans(), widths=(4, 8, 8, 8))
+    network = Alen(config)
+    with torch.no_grad():
+        network.head.weight.zero_()
+        network.head.bias.view(config.head_channels, -1)[27] = 60.0  # the share of that demosaicked picture
+    arrays = {name: value.numpy() for name, value in network.state_dict().items()}
+    path = tmp_path_factory.mktemp("weights") / "small-xtrans.safetensors"
+    save_weights(path, arrays, config, TrainingFacts(steps=0, photographs=0))
+    return Enhancer(path, precision="float32", threads=1)
+
+
 @pytest.fixture
 def demosaicker(enhancer: Enhancer, monkeypatch: pytest.MonkeyPatch) -> Enhancer:
     """The same pipeline around `_Malvar`."""
-    monkeypatch.setattr(enhancer, "engine", _Malvar())
+    monkeypatch.setattr(enhancer, "_named", dataclasses.replace(enhancer._named, engine=_Malvar()))
     monkeypatch.setattr(enhancer, "_max_memory_bytes", None)
     return enhancer
 
@@ -217,9 +231,56 @@ def test_ratios_out_of_range(enhancer: Enhancer, ratio: float) -> None:
         enhancer.enhance(raw, ratio=ratio)
 
 
-def test_xtrans_is_refused_until_there_are_weights(enhancer: Enhancer) -> None:
-    with pytest.raises(UnsupportedRawError, match=r"X-Trans .*no weights yet"):
+def test_weights_for_another_filter_array_are_refused(enhancer: Enhancer, xtrans_enhancer: Enhancer) -> None:
+    """A file's own weights say what they are for; those that ship find their like."""
+    with pytest.raises(UnsupportedRawError, match=r"test.dng: is of an X-Trans sensor, but the weights small are"):
         enhancer.enhance(_raw(np.full((60, 90), 600, np.uint16), CFA.xtrans()))
+    with pytest.raises(UnsupportedRawError, match=r"test.dng: is of a Bayer sensor, but the weights small-xtrans"):
+        xtrans_enhancer.enhance(_raw(np.full((60, 90), 600, np.uint16), CFA.bayer("RGGB")))
+
+
+@pytest.mark.skipif("alen-xtrans" not in shipped_names(), reason="the weights are not part of this checkout")
+def test_shipped_weights_take_both_kinds_of_sensors() -> None:
+    both = Enhancer("alen-fast", precision="float32", threads=1)
+    models = []
+    for cfa in (CFA.bayer("GRBG"), CFA.xtrans(), CFA.bayer("RGGB")):
+        scene = np.broadcast_to(np.array([0.6, 0.4, 0.2]), (96, 144, 3))
+        enhanced = both.enhance(_expose(scene, cfa), ratio=_RATIO)
+        np.testing.assert_allclose(enhanced.linear.mean(axis=(0, 1)), [0.6, 0.4, 0.2], rtol=0.1)
+        models.append(enhanced.metadata["Model"].split()[0])
+    assert models == ["alen-fast", "alen-xtrans", "alen-fast"]
+
+
+_XTRANS_SHIFTS = [(0, 0), (1, 4), (5, 3), (2, 2)]
+
+
+@pytest.mark.parametrize("shift", _XTRANS_SHIFTS)
+@every_size
+def test_of_xtrans_pixels_stay_where_they_are(
+    xtrans_enhancer: Enhancer, shift: tuple[int, int], height: int, width: int
+) -> None:
+    """A crop of the mosaic, whose pattern begins elsewhere, gives a crop of the picture."""
+    scene = _ramp(height, width)
+    cfa = CFA.xtrans().shifted(*shift)
+    linear = xtrans_enhancer.enhance(_expose(scene, cfa), ratio=_RATIO).linear
+    assert linear.shape == (height, width, 3)
+    inside = np.s_[6:-6, 6:-6]
+    np.testing.assert_allclose(linear[inside], scene[inside], atol=0.02)
+    finished = xtrans_enhancer.finish(_expose(scene, cfa), ratio=_RATIO)
+    assert finished.picture.shape == (height, width, 3)
+
+
+@pytest.mark.parametrize("shift", _XTRANS_SHIFTS)
+def test_xtrans_planes_are_made_row_by_row(shift: tuple[int, int]) -> None:
+    cfa = CFA.xtrans().shifted(*shift)
+    raw = _expose(np.random.default_rng(2).uniform(0, 1, (61, 83, 3)), cfa)
+    amplified = amplified_planes(raw, _RATIO)
+    mosaic = amplify(normalize(raw.mosaic, cfa, _BLACK, _WHITE), cfa, _GAINS, _RATIO)
+    whole = pack_xtrans(amplified.padding.pad(mosaic), xtrans_reference())
+    assert amplified.shape == whole.shape
+    for start in range(0, whole.shape[1], 3):
+        stop = min(start + 3, whole.shape[1])
+        np.testing.assert_array_equal(amplified.rows(start, stop), whole[:, start:stop])
 
 
 def test_metadata_tell_how_it_was_made(enhancer: Enhancer) -> None:

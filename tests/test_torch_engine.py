@@ -44,7 +44,8 @@ _CONFIGS = {
     "gaussian": dataclasses.replace(_PAPER, pairwise="gaussian"),
     "dot product": dataclasses.replace(_SMALL, pairwise="dot_product"),
     "concatenation": dataclasses.replace(_PAPER, pairwise="concatenation"),
-    "X-Trans": dataclasses.replace(_PAPER, cfa="xtrans"),
+    "X-Trans": dataclasses.replace(AlenConfig.xtrans(), widths=(4, 8, 8, 16)),
+    "X-Trans, paper": dataclasses.replace(_PAPER, cfa="xtrans"),
 }
 _SIZES = [(72, 40), (104, 24)]
 """Of the input stack; the deepest levels are 9 × 5 and 13 × 3."""
@@ -263,10 +264,9 @@ def test_the_name_of_a_device_tells_the_engine() -> None:
 
 
 def test_networks_that_raw_files_are_not_made_for_are_refused() -> None:
-    for other in ({"cfa": "xtrans", "base": "none"}, {"input_levels": "sid"}):
-        weights = _weights(_network(dataclasses.replace(_SMALL, **other)))  # type: ignore[arg-type]
-        with pytest.raises(WeightsError, match="test: made for the filter array"):
-            make_engine(weights, device="torch", precision="auto", threads=None)
+    weights = _weights(_network(dataclasses.replace(_SMALL, input_levels="sid")))
+    with pytest.raises(WeightsError, match="test: made for sid levels"):
+        make_engine(weights, device="torch", precision="auto", threads=None)
 
 
 def test_without_torch_its_devices_say_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ BAYER_PHASES: Final = ("RGGB", "GRBG", "GBRG", "BGGR")
 
 PLANES: Final = ("R", "Gr", "Gb", "B")
 """The order of packed planes and of every quantity given per CFA color."""
+
+FilterArray = Literal["bayer", "xtrans"]
+"""Filter arrays that networks are made for."""
 
 XTRANS_PLANES: Final = ("R", "G", "B", "R", "B", "G", "G", "G", "G")
 """The color of each packed X-Trans plane, in See-in-the-Dark's order."""
@@ -92,6 +95,21 @@ class CFA:
     def is_bayer(self) -> bool:
         """True for one of the four Bayer phases."""
         return self.name in BAYER_PHASES
+
+    @property
+    def kind(self) -> FilterArray:
+        """The word for it: "bayer", or "xtrans" for all patterns of 6 × 6."""
+        return "bayer" if self.size == 2 else "xtrans"
+
+    @property
+    def packed_side(self) -> int:
+        """Mosaic pixels along the side of a packed pixel: 2 of Bayer, 3 of X-Trans."""
+        return 2 if self.kind == "bayer" else 3
+
+    @property
+    def plane_count(self) -> int:
+        """Packed planes: 4 of Bayer, 9 of X-Trans."""
+        return self.packed_side**2
 
     def shifted(self, rows: int, columns: int) -> CFA:
         """Return the pattern that remains when ``rows`` and ``columns`` are cropped from the top left.
@@ -184,6 +202,16 @@ def xtrans_offset(cfa: CFA) -> tuple[int, int]:
     return min(offsets, key=sum)
 
 
+def reference(kind: FilterArray) -> CFA:
+    """Return the filter array in the phase that networks see: RGGB, or `xtrans_reference`."""
+    return CFA.bayer("RGGB") if kind == "bayer" else xtrans_reference()
+
+
+def pack_any(mosaic: NDArray[Any], cfa: CFA) -> NDArray[Any]:
+    """Take a mosaic apart by `pack`, or by `pack_xtrans` if it is not Bayer; see there."""
+    return pack(mosaic, cfa) if cfa.is_bayer else pack_xtrans(mosaic, cfa)
+
+
 def pack_xtrans(mosaic: NDArray[Any], cfa: CFA) -> NDArray[Any]:
     """Take an X-Trans mosaic apart into nine planes of one color each, see `XTRANS_PLANES`.
 
@@ -204,7 +232,7 @@ def pack_xtrans(mosaic: NDArray[Any], cfa: CFA) -> NDArray[Any]:
             f"An X-Trans mosaic to be packed has sides that are multiples of 6; got {height} × {width}."
         )
     planes = np.empty((9, height // 3, width // 3), dtype=mosaic.dtype)
-    for plane, corner, (y, x) in _xtrans_places():
+    for plane, corner, (y, x) in xtrans_places():
         planes[plane, corner[0] :: 2, corner[1] :: 2] = mosaic[y::6, x::6]
     return planes
 
@@ -220,7 +248,7 @@ def unpack_xtrans(planes: NDArray[Any], cfa: CFA) -> NDArray[Any]:
     if count != 9 or height % 2 or width % 2:
         raise SettingsError(f"Nine X-Trans planes with even sides are needed; got {planes.shape}.")
     mosaic = np.empty((3 * height, 3 * width), dtype=planes.dtype)
-    for plane, corner, (y, x) in _xtrans_places():
+    for plane, corner, (y, x) in xtrans_places():
         mosaic[y::6, x::6] = planes[plane, corner[0] :: 2, corner[1] :: 2]
     return mosaic
 
@@ -240,8 +268,8 @@ def _plane_positions(cfa: CFA) -> list[tuple[int, int]]:
     return [(int(y), int(x)) for y, x in (np.argwhere(planes == index)[0] for index in range(4))]
 
 
-def _xtrans_places() -> Iterator[tuple[int, tuple[int, int], tuple[int, int]]]:
-    """Yield plane, (row, column) in its 2 × 2 block, and (row, column) in the mosaic's 6 × 6 block."""
+def xtrans_places() -> Iterator[tuple[int, tuple[int, int], tuple[int, int]]]:
+    """Yield the places of packed pixels: plane, (row, column) in its 2 × 2 block, and in the pattern of 6 × 6."""
     for plane, positions in enumerate(_XTRANS_POSITIONS):
         for corner, position in enumerate(positions):
             yield plane, (corner // 2, corner % 2), position

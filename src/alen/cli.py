@@ -138,7 +138,8 @@ def enhance(
         linear: Write scene-linear camera RGB instead: 32-bit float TIFF, white-balanced, unclipped, not turned.
         picture_format: jpg (8 bit), png or tif (16 bit), where no suffix tells it; jpg by default.
         quality: Of JPEG files, 1 to 100.
-        model: Name of shipped weights (see "alen models"), or a weights file.
+        model: Name of shipped weights (see "alen models"), or a weights file. X-Trans files take alen-xtrans in place
+            of other shipped weights.
         device: Where to compute: a device of OpenVINO (CPU, GPU), or of torch: cuda, cuda:N, mps, torch (torch on the
             processor). "alen doctor" lists those that are there.
         precision: Arithmetic of the network; "auto" takes bfloat16 where the device computes in it.
@@ -191,7 +192,10 @@ def enhance(
 
 @app.command(
     usage="Usage: alen sample OUT.dng [OPTIONS]",
-    help_epilogue="Example:\n\n  alen sample night.dng --ratio 250\n  alen enhance night.dng --ratio 250 --compare",
+    help_epilogue="Examples:\n\n"
+    "  alen sample night.dng --ratio 250\n"
+    "  alen sample fuji.dng --cfa xtrans\n"
+    "  alen enhance night.dng --ratio 250 --compare",
 )
 def sample(
     out: Annotated[Path, Parameter(name="OUT")],
@@ -200,6 +204,7 @@ def sample(
     ratio: float = 100.0,
     iso: float = 800.0,
     seed: int = 0,
+    cfa: Literal["bayer", "xtrans"] = "bayer",
     force: Annotated[bool, Flag] = False,
 ) -> int:
     """Make an extremely dark RAW file, with its bright reference, to try things with.
@@ -211,11 +216,14 @@ def sample(
         ratio: How many times too short the exposure is, 1 to 1000.
         iso: ISO speed, 100 to 25600; the higher, the less light is left.
         seed: Another number makes another scene and other noise.
+        cfa: The sensor's filter array: Bayer, or Fuji's X-Trans.
         force: Replace existing files.
     """
+    from alen.cfa import CFA
     from alen.sample import make_sample
 
-    paths = make_sample(out, ratio=ratio, iso=iso, seed=seed, force=force)
+    array = CFA.bayer("RGGB") if cfa == "bayer" else CFA.xtrans()
+    paths = make_sample(out, ratio=ratio, iso=iso, seed=seed, cfa=array, force=force)
     print(f"{paths.raw}: dark RAW file, {ratio:g} × too short, ISO {iso:g}")
     print(f"{paths.reference}: what it would show with enough light")
     return OK

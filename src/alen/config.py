@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Self, get_args, get_origin, get_type_hints
 
+from alen.cfa import XTRANS_PLANES, FilterArray, reference
 from alen.errors import SettingsError
 
 DEMOSAICKED: Final = 3
-"""Demosaicked inputs in the "mixture" base: Malvar's, along the rows, along the columns."""
+"""Demosaicked inputs in the "mixture" base: the same in all directions, along the rows, along the columns."""
 
 PYRAMID: Final = (2, 4, 16, 64)
 """Sides of the averages in the "mixture" base, in packed pixels."""
@@ -18,24 +19,35 @@ PYRAMID_CEILING: Final = 1.5
 squares around it. Smaller ones are not: clipping their noise on one side would darken the darkest frames."""
 
 
-_LAYOUTS: Final = {"bayer": (4, 2), "xtrans": (9, 3)}
-"""By filter array: packed planes, and how many mosaic pixels the side of a packed pixel has."""
+_COLORS: Final = {"bayer": ("R", "G", "G", "B"), "xtrans": XTRANS_PLANES}
+"""By filter array: the color of each packed plane."""
 
 
 class _Layout:
     """What follows from the filter array a network is made for."""
 
-    cfa: Literal["bayer", "xtrans"]
+    cfa: FilterArray
 
     @property
     def plane_count(self) -> int:
         """Packed planes: 4 of a Bayer mosaic, 9 of an X-Trans mosaic."""
-        return _LAYOUTS[self.cfa][0]
+        return reference(self.cfa).plane_count
 
     @property
     def shuffle(self) -> int:
         """Mosaic pixels along the side of a packed pixel: 2 of a Bayer mosaic, 3 of an X-Trans mosaic."""
-        return _LAYOUTS[self.cfa][1]
+        return reference(self.cfa).packed_side
+
+    @property
+    def period(self) -> int:
+        """Packed pixels after which the places of the planes' pixels in the mosaic repeat: 1, or 2 of X-Trans."""
+        return reference(self.cfa).size // self.shuffle
+
+    @property
+    def color_planes(self) -> tuple[tuple[int, ...], ...]:
+        """The indices of the planes of R, G and B."""
+        colors = _COLORS[self.cfa]
+        return tuple(tuple(index for index, plane in enumerate(colors) if plane == color) for color in "RGB")
 
     @property
     def picture_channels(self) -> int:
@@ -54,7 +66,7 @@ class _Layout:
 class AlenConfig(_Layout):
     """The attention network; the defaults are the paper's network as drawn."""
 
-    cfa: Literal["bayer", "xtrans"] = "bayer"
+    cfa: FilterArray = "bayer"
     """The filter array: 4 planes at half the mosaic's size, or 9 planes at a third of it."""
     input_levels: Literal["balanced", "sid"] = "balanced"
     """What the planes hold: "balanced" is linear, white-balanced, times the exposure ratio, signed; "sid" is as
@@ -102,11 +114,10 @@ class AlenConfig(_Layout):
             raise SettingsError(f"key_grid is at least 1; got {self.key_grid}.")
         if self.gate_scale <= 0 or (self.gate_limit is not None and self.gate_limit <= 0):
             raise SettingsError(f"gate_scale and gate_limit are above 0; got {self.gate_scale}, {self.gate_limit}.")
-        if self.cfa != "bayer" and self.unshuffle != 1:
-            raise SettingsError(f"Only Bayer planes are unshuffled further; {self.cfa} needs unshuffle 1.")
-        if self.cfa != "bayer" and self.base != "none":
+        if self.cfa == "xtrans" and self.base != "none" and (self.base, self.unshuffle) != ("mixture", 2):
             raise SettingsError(
-                f"A base is demosaicked from Bayer planes; {self.cfa} needs base none, got {self.base}."
+                "The base of an X-Trans network is none, or a mixture with unshuffle 2, which makes a position a whole "
+                f"pattern of 6 × 6 pixels; got {self.base} and unshuffle {self.unshuffle}."
             )
 
     @classmethod
@@ -118,6 +129,11 @@ class AlenConfig(_Layout):
     def fast(cls) -> Self:
         """Return the form of the weights "alen-fast": unshuffled further, it takes a third of the operations."""
         return replace(cls.shipped(), widths=(48, 64, 96, 128), unshuffle=2, gate_limit=2.0)
+
+    @classmethod
+    def xtrans(cls) -> Self:
+        """Return the form of the weights "alen-xtrans": unshuffled, a position is a whole pattern of 6 × 6 pixels."""
+        return replace(cls.fast(), cfa="xtrans", widths=(64, 96, 128, 192))
 
     @property
     def input_channels(self) -> int:
@@ -132,7 +148,7 @@ class AlenConfig(_Layout):
     @property
     def head_channels(self) -> int:
         """Channels a packed pixel gets of the head: those of the picture, and those for the weights of the base."""
-        shares = {"none": 0, "demosaic": 4, "mixture": DEMOSAICKED + len(PYRAMID)}
+        shares = {"none": 0, "demosaic": self.shuffle**2, "mixture": DEMOSAICKED + len(PYRAMID)}
         return self.picture_channels + shares[self.base]
 
 
@@ -140,7 +156,7 @@ class AlenConfig(_Layout):
 class SidUnetConfig(_Layout):
     """The See-in-the-Dark U-Net, https://arxiv.org/abs/1805.01934."""
 
-    cfa: Literal["bayer", "xtrans"] = "bayer"
+    cfa: FilterArray = "bayer"
     """The filter array, as in `AlenConfig`."""
     input_levels: Literal["balanced", "sid"] = "balanced"
     """What the planes hold, as in `AlenConfig`."""

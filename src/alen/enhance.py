@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alen import __version__
-from alen.cfa import CFA, pack
+from alen.cfa import pack_any, reference
 from alen.color import develop
 from alen.engines import MULTIPLE, Engine, Precision
 from alen.engines.openvino import OpenVinoEngine
@@ -27,10 +28,7 @@ from alen.levels import LOOK, MAX_RATIO, Look, amplify, check_look, estimate_rat
 from alen.picture import quantize
 from alen.raw import RawImage
 from alen.tiling import Padding
-from alen.weights import DEFAULT, Weights, find_weights, load_weights
-
-_RGGB: Final = CFA.bayer("RGGB")
-"""Every mosaic's pattern once it is padded."""
+from alen.weights import DEFAULT, XTRANS, Weights, find_weights, load_weights, shipped_names
 
 _PROCESS_BYTES: Final = 120_000_000
 """Memory of Python and of what it has imported, about."""
@@ -47,7 +45,7 @@ class Amplified:
     """A RAW image as an engine reads it: `alen.engines.Planes`, made of the mosaic whenever they are asked for."""
 
     raw: RawImage
-    """The image; Bayer."""
+    """The image."""
     ratio: float
     """Exposure ratio it is amplified by."""
     ratio_is_estimated: bool
@@ -55,48 +53,53 @@ class Amplified:
     look: Look
     """How bright the estimate makes the picture; means nothing for a given ratio."""
     padding: Padding
-    """What is added around the mosaic, mirrored, to begin with red and to get sides that are multiples of 2 `MULTIPLE`;
-    it has to come off the picture."""
+    """What is added around the mosaic, mirrored, to begin in the phase of `alen.cfa.reference` and to get packed sides
+    that are multiples of `MULTIPLE`; it has to come off the picture."""
+
+    @property
+    def side(self) -> int:
+        """Mosaic pixels along the side of a packed pixel: 2, of X-Trans 3."""
+        return self.raw.cfa.packed_side
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(4, h, w)."""
+        """(4, h, w), of X-Trans (9, h, w)."""
         height, width = self.raw.mosaic.shape
-        padding = self.padding
-        return 4, (height + padding.top + padding.bottom) // 2, (width + padding.left + padding.right) // 2
+        padding, side = self.padding, self.side
+        rows, columns = height + padding.top + padding.bottom, width + padding.left + padding.right
+        return self.raw.cfa.plane_count, rows // side, columns // side
 
     def rows(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Return packed rows (4, stop − start, w) float32: normalized, × white balance and ratio, signed."""
-        mosaic = self.padding.pad_rows(self.raw.mosaic, 2 * start, 2 * stop)
-        amplified = normalize(mosaic, _RGGB, self.raw.black_level, self.raw.white_level)
-        return pack(amplify(amplified, _RGGB, self.raw.white_balance, self.ratio), _RGGB)
+        """Return packed rows (P, stop − start, w) float32: normalized, × white balance and ratio, signed."""
+        raw, cfa, side = self.raw, reference(self.raw.cfa.kind), self.side
+        period = cfa.size // side  # packed rows of a whole pattern
+        first, last = start // period * period, -(-stop // period) * period
+        mosaic = self.padding.pad_rows(raw.mosaic, side * first, side * last)
+        normalized = normalize(mosaic, cfa, raw.black_level, raw.white_level)
+        planes = pack_any(amplify(normalized, cfa, raw.white_balance, self.ratio), cfa)
+        return planes[:, start - first : stop - first]
 
 
 def amplified_planes(raw: RawImage, ratio: float | None = None, *, look: Look = LOOK) -> Amplified:
     """Return a RAW image as an engine reads it.
 
     Args:
-        raw: The image; Bayer.
+        raw: The image; Bayer or X-Trans.
         ratio: By how much it was exposed too short, 1 to `MAX_RATIO`; None estimates it.
         look: How bright an estimated ratio makes the picture, see `estimate_ratio`; of no effect on a given one.
 
     Raises:
-        UnsupportedRawError: The image is of an X-Trans sensor.
         SettingsError: The ratio is out of its range, or there is no such look.
     """
     check_ratio(ratio)
     check_look(look)
-    if not raw.cfa.is_bayer:
-        raise UnsupportedRawError(
-            f"{raw.name}: this is a RAW file with an X-Trans filter array (6 × 6), for which there are no weights yet; "
-            "only Bayer sensors are supported."
-        )
     used = ratio
     if used is None:
         normalized = normalize(raw.mosaic, raw.cfa, raw.black_level, raw.white_level)
         used = estimate_ratio(normalized, raw.cfa, raw.white_balance, look=look)
     height, width = raw.mosaic.shape
-    return Amplified(raw, used, ratio is None, look, Padding.to_rggb(height, width, raw.cfa, 2 * MULTIPLE))
+    padding = Padding.to_reference(height, width, raw.cfa, raw.cfa.packed_side * MULTIPLE)
+    return Amplified(raw, used, ratio is None, look, padding)
 
 
 @dataclass(frozen=True)
@@ -150,8 +153,19 @@ class Enhanced:
         return self.ratio * min(self.raw.white_balance)
 
 
+@dataclass(frozen=True)
+class _Network:
+    """Weights, and what runs them."""
+
+    weights: Weights
+    engine: Engine
+
+
 class Enhancer:
     """A network made ready to enhance any number of RAW images.
+
+    Images of X-Trans sensors take the shipped weights for X-Trans in place of others that ship; these are made ready
+    when the first such image comes.
 
     Args:
         model: Name of shipped weights, or the path of a weights file.
@@ -178,13 +192,20 @@ class Enhancer:
         if max_memory_bytes is not None and max_memory_bytes <= 0:
             raise SettingsError(f"The largest memory is above 0; got {max_memory_bytes / 1e9:g} GB.")
         self._max_memory_bytes = max_memory_bytes
-        self.weights = load_weights(find_weights(str(model)))
-        if self.weights.config.target != "camera":
-            raise WeightsError(
-                f"{model}: these weights paint finished sRGB pictures, and there is no linear camera RGB to develop. "
-                'Name weights with the target "camera".'
-            )
-        self.engine: Engine = make_engine(self.weights, device=device, precision=precision, threads=threads)
+        self._make_engine = partial(make_engine, device=device, precision=precision, threads=threads)
+        self._is_shipped = str(model) in shipped_names()
+        self._named = self._load(str(model))
+        self._xtrans: _Network | None = None
+
+    @property
+    def weights(self) -> Weights:
+        """The weights that were named."""
+        return self._named.weights
+
+    @property
+    def engine(self) -> Engine:
+        """What runs them."""
+        return self._named.engine
 
     def enhance(
         self,
@@ -197,23 +218,25 @@ class Enhancer:
         """Clean and demosaic a RAW image.
 
         Args:
-            raw: The image; Bayer.
+            raw: The image; Bayer or X-Trans.
             ratio: By how much it was exposed too short, 1 to `MAX_RATIO`; None estimates it.
             look: How bright an estimated ratio makes the picture: "natural" or "bright"; of no effect on a given one.
             progress: Told, again and again, the share of the work that is done, in [0, 1].
 
         Raises:
+            UnsupportedRawError: The weights are not for the image's filter array.
             SettingsError: The ratio is out of its range, or there is no such look.
             DeviceError: The engine failed.
         """
         clock = time.perf_counter()
-        amplified = self._amplified(raw, ratio, look, bytes_per_pixel=12)
+        network = self._network_for(raw)
+        amplified = self._amplified(network, raw, ratio, look, bytes_per_pixel=12)
         prepared = time.perf_counter()
         linear = np.empty((*raw.mosaic.shape, 3), dtype=np.float32)
-        for rows, piece in self._pieces(amplified, progress):
+        for rows, piece in _pieces(network.engine, amplified, progress):
             linear[rows] = piece
         seconds = {"prepare": prepared - clock, "network": time.perf_counter() - prepared}
-        metadata = self._metadata(amplified)
+        metadata = _metadata(network, amplified)
         return Enhanced(linear, raw, amplified.ratio, amplified.ratio_is_estimated, metadata, seconds)
 
     def finish(
@@ -231,7 +254,7 @@ class Enhancer:
         The picture is that of ``enhance(raw).picture()``, rounded.
 
         Args:
-            raw: The image; Bayer.
+            raw: The image; Bayer or X-Trans.
             ratio: By how much it was exposed too short, 1 to `MAX_RATIO`; None estimates it.
             look: How bright an estimated ratio makes the picture: "natural" or "bright"; of no effect on a given one.
             exposure_ev: Brighter (above 0) or darker by this many stops.
@@ -239,12 +262,14 @@ class Enhancer:
             progress: Told, again and again, the share of the work that is done, in [0, 1].
 
         Raises:
+            UnsupportedRawError: The weights are not for the image's filter array.
             SettingsError: The ratio is out of its range, or there is no such look.
             DeviceError: The engine failed.
             PictureError: The network's result is not a number.
         """
         clock = time.perf_counter()
-        amplified = self._amplified(raw, ratio, look, bytes_per_pixel=3 * np.dtype(dtype).itemsize)
+        network = self._network_for(raw)
+        amplified = self._amplified(network, raw, ratio, look, bytes_per_pixel=3 * np.dtype(dtype).itemsize)
         prepared = time.perf_counter()
         picture = np.empty((*raw.mosaic.shape, 3), dtype=dtype)
         clip_level = amplified.ratio * min(raw.white_balance)
@@ -255,18 +280,18 @@ class Enhancer:
 
         pending: Future[None] | None = None
         with ThreadPoolExecutor(1) as pool:  # a piece is developed while the engine is at the next
-            for rows, piece in self._pieces(amplified, progress):
+            for rows, piece in _pieces(network.engine, amplified, progress):
                 if pending is not None:
                     pending.result()
                 pending = pool.submit(finish_piece, rows, piece.copy())
         if pending is not None:
             pending.result()
         seconds = {"prepare": prepared - clock, "network": time.perf_counter() - prepared}
-        metadata = self._metadata(amplified)
+        metadata = _metadata(network, amplified)
         return Finished(picture, raw, amplified.ratio, amplified.ratio_is_estimated, metadata, seconds)
 
     def needed_bytes(self, height: int, width: int, *, bytes_per_pixel: int = 3) -> int | None:
-        """Return the memory of the process that a frame needs, about.
+        """Return the memory of the process that a frame needs with the weights that were named, about.
 
         Args:
             height: Rows of its mosaic.
@@ -276,17 +301,43 @@ class Enhancer:
         Returns:
             Bytes, or None if the engine does not tell.
         """
-        engine = self.engine.needed_bytes(height // 2, width // 2)
-        if engine is None:
-            return None
-        # the engine gives its memory back while the picture grows
-        mosaic_bytes = 2 * height * width
-        return _PROCESS_BYTES + mosaic_bytes + max(engine, bytes_per_pixel * height * width)
+        return _needed_bytes(self._named, height, width, bytes_per_pixel)
 
-    def _amplified(self, raw: RawImage, ratio: float | None, look: Look, *, bytes_per_pixel: int) -> Amplified:
+    def _load(self, model: str) -> _Network:
+        """Make weights ready."""
+        weights = load_weights(find_weights(model))
+        if weights.config.target != "camera":
+            raise WeightsError(
+                f"{model}: these weights paint finished sRGB pictures, and there is no linear camera RGB to develop. "
+                'Name weights with the target "camera".'
+            )
+        return _Network(weights, self._make_engine(weights))
+
+    def _network_for(self, raw: RawImage) -> _Network:
+        """Return the network for an image's filter array; raises UnsupportedRawError."""
+        kind, name = raw.cfa.kind, self.weights.name
+        if self.weights.config.cfa == kind:
+            return self._named
+        if kind == "bayer":
+            raise UnsupportedRawError(
+                f"{raw.name}: is of a Bayer sensor, but the weights {name} are for X-Trans. Name others, such as "
+                f"{DEFAULT}."
+            )
+        if not self._is_shipped or XTRANS not in shipped_names():
+            raise UnsupportedRawError(
+                f"{raw.name}: is of an X-Trans sensor, but the weights {name} are for Bayer. Name others, such as "
+                f"{XTRANS}."
+            )
+        if self._xtrans is None:
+            self._xtrans = self._load(XTRANS)
+        return self._xtrans
+
+    def _amplified(
+        self, network: _Network, raw: RawImage, ratio: float | None, look: Look, *, bytes_per_pixel: int
+    ) -> Amplified:
         """Return the image as the engine reads it, unless it and a picture of so many bytes are too large."""
         height, width = raw.mosaic.shape
-        needed = self.needed_bytes(height, width, bytes_per_pixel=bytes_per_pixel)
+        needed = _needed_bytes(network, height, width, bytes_per_pixel)
         if self._max_memory_bytes is not None and needed is not None and needed > self._max_memory_bytes:
             raise DeviceError(
                 f"{raw.name}: {height * width / 1e6:.0f} megapixels need about {needed / 1e9:.1f} GB, more than "
@@ -294,27 +345,40 @@ class Enhancer:
             )
         return amplified_planes(raw, ratio, look=look)
 
-    def _pieces(
-        self, amplified: Amplified, progress: Callable[[float], None] | None
-    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Yield rows of the mosaic, from top to bottom, and linear camera RGB (rows, W, 3) of them."""
-        height, width = amplified.raw.mosaic.shape
-        top, left = amplified.padding.top, amplified.padding.left
-        reached = -top
-        for stripe in self.engine.stripes(amplified, progress):
-            rows = slice(max(reached, 0), min(reached + len(stripe), height))
-            if rows.start < rows.stop:
-                yield rows, stripe[rows.start - reached : rows.stop - reached, left : left + width]
-            reached += len(stripe)
 
-    def _metadata(self, amplified: Amplified) -> dict[str, str]:
-        origin = f"estimated, {amplified.look} look" if amplified.ratio_is_estimated else "given"
-        return {
-            "Software": f"alen {__version__}",
-            "Model": f"{self.weights.name} {self.weights.digest}",
-            "Engine": self.engine.description,
-            "ExposureRatio": f"{amplified.ratio:.4g} ({origin})",
-        }
+def _needed_bytes(network: _Network, height: int, width: int, bytes_per_pixel: int) -> int | None:
+    """Return the memory of the process that a frame (height, width) needs, about; None if the engine does not tell."""
+    side = network.weights.config.shuffle
+    engine = network.engine.needed_bytes(height // side, width // side)
+    if engine is None:
+        return None
+    # the engine gives its memory back while the picture grows
+    mosaic_bytes = 2 * height * width
+    return _PROCESS_BYTES + mosaic_bytes + max(engine, bytes_per_pixel * height * width)
+
+
+def _pieces(
+    engine: Engine, amplified: Amplified, progress: Callable[[float], None] | None
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """Yield rows of the mosaic, from top to bottom, and linear camera RGB (rows, W, 3) of them."""
+    height, width = amplified.raw.mosaic.shape
+    top, left = amplified.padding.top, amplified.padding.left
+    reached = -top
+    for stripe in engine.stripes(amplified, progress):
+        rows = slice(max(reached, 0), min(reached + len(stripe), height))
+        if rows.start < rows.stop:
+            yield rows, stripe[rows.start - reached : rows.stop - reached, left : left + width]
+        reached += len(stripe)
+
+
+def _metadata(network: _Network, amplified: Amplified) -> dict[str, str]:
+    origin = f"estimated, {amplified.look} look" if amplified.ratio_is_estimated else "given"
+    return {
+        "Software": f"alen {__version__}",
+        "Model": f"{network.weights.name} {network.weights.digest}",
+        "Engine": network.engine.description,
+        "ExposureRatio": f"{amplified.ratio:.4g} ({origin})",
+    }
 
 
 def make_engine(weights: Weights, *, device: str, precision: Precision, threads: int | None) -> Engine:
@@ -328,17 +392,17 @@ def make_engine(weights: Weights, *, device: str, precision: Precision, threads:
         threads: As of `Enhancer`.
 
     Raises:
-        WeightsError: The engine does not run the network, or it is not one for Bayer planes as of `Amplified`.
+        WeightsError: The engine does not run the network, or it is not one for planes as of `Amplified`.
         DeviceError: The device is not there, or needs torch, which is not installed.
     """
     name = device.lower()
     if name != "torch" and name.partition(":")[0] not in ("cuda", "mps"):
         return OpenVinoEngine(weights, device=device, precision=precision, threads=threads)
     config = weights.config
-    if config.cfa != "bayer" or config.input_levels != "balanced":
+    if config.input_levels != "balanced":
         raise WeightsError(
-            f"{weights.name}: made for the filter array {config.cfa} and {config.input_levels} levels; only networks "
-            "for Bayer cameras and balanced levels enhance RAW files."
+            f"{weights.name}: made for {config.input_levels} levels; only networks for balanced levels enhance RAW "
+            "files."
         )
     try:
         from alen.engines.torch import TorchEngine

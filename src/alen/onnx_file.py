@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from alen import __version__
 from alen.config import DEMOSAICKED, PYRAMID, PYRAMID_CEILING, AlenConfig, SidUnetConfig
-from alen.demosaic import directional_kernels, malvar_kernels
+from alen.demosaic import demosaicking_kernels
 from alen.weights import Weights, conventions
 
 OPSET: Final = 17
@@ -91,7 +91,8 @@ def write_onnx(path: Path, weights: Weights) -> None:
 
 
 def _alen(graph: _Graph, config: AlenConfig) -> str:
-    padded = graph.pad_to_multiple("planes", config.multiple)
+    patterns = graph.unshuffle("planes", config.plane_count, config.period)
+    padded = graph.shuffle(graph.pad_to_multiple(patterns, config.multiple // config.period), config.period)
     positions = graph.unshuffle(padded, config.plane_count, config.unshuffle)
     copies = [graph.clip(graph.add("Mul", positions, graph.number(factor)), -1, 1) for factor in config.brightness]
     layers = _AlenLayers(graph, config)
@@ -103,46 +104,47 @@ def _alen(graph: _Graph, config: AlenConfig) -> str:
     x = layers.block(graph.concat([graph.up(x, "up1"), skip1]), "decode1")
     x = layers.block(graph.concat([graph.up(x, "up0"), skip0]), "decode0")
     head = graph.crop(graph.shuffle(graph.conv(x, "head"), config.unshuffle), "planes")
-    encoded = _compose(graph, config, head, padded)
+    encoded = _compose(graph, config, head, patterns, padded)
     return graph.decode(encoded) if config.target == "camera" else encoded
 
 
-def _compose(graph: _Graph, config: AlenConfig, head: str, padded: str) -> str:
+def _compose(graph: _Graph, config: AlenConfig, head: str, patterns: str, padded: str) -> str:
     """Return the display-encoded picture, see `alen.models.alen.Alen.compose`."""
     if config.base == "none":
         return graph.shuffle(head, config.shuffle)
-    painted = graph.channels(head, 0, 12)
-    compressed = graph.compress_highlights("planes")
+    side = config.shuffle
+    painted = graph.channels(head, 0, 3 * side**2)
+    compressed = graph.compress_highlights(patterns)
 
     def demosaicked(kernels: NDArray[np.float32]) -> str:
         vertical, horizontal = (side // 2 for side in kernels.shape[2:])
         around = graph.pad(compressed, [0, 0, vertical, horizontal, 0, 0, vertical, horizontal])
-        return graph.expand_highlights(graph.add("Conv", around, graph.constant(kernels)))  # (1, 12, h, w)
+        picture = graph.shuffle(graph.add("Conv", around, graph.constant(kernels)), config.period)
+        return graph.expand_highlights(picture)  # (1, 3·s², h, w)
 
-    malvar = demosaicked(malvar_kernels())
+    isotropic, *directional = demosaicking_kernels(config.cfa)
+    weight = graph.channels(head, 3 * side**2, config.head_channels)
     if config.base == "demosaic":
-        weight = graph.add("Sigmoid", graph.shuffle(graph.channels(head, 12, 16), 2))
-        base = graph.add("Mul", weight, graph.shuffle(graph.encode(malvar), 2))
-        return graph.add("Add", graph.shuffle(painted, 2), base)
+        share = graph.add("Sigmoid", graph.shuffle(weight, side))
+        base = graph.add("Mul", share, graph.shuffle(graph.encode(demosaicked(isotropic)), side))
+        return graph.add("Add", graph.shuffle(painted, side), base)
 
-    shares = graph.add("Softmax", graph.channels(head, 12, config.head_channels), axis=1)
-    pictures = [malvar, *(demosaicked(directional_kernels(vertical=vertical)) for vertical in (False, True))]
+    shares = graph.add("Softmax", weight, axis=1)
+    pictures = [demosaicked(kernels) for kernels in (isotropic, *directional)]
     assert len(pictures) == DEMOSAICKED
-    pictures += [graph.add("Gather", level, _fourfold(graph), axis=1) for level in _pyramid(graph, padded)]
+    to_pixels = graph.integers(np.repeat(np.arange(3), side**2))  # gives each of three colors to its pixels
+    pictures += [graph.add("Gather", level, to_pixels, axis=1) for level in _pyramid(graph, config, padded)]
     base = graph.total(
         [graph.add("Mul", graph.channels(shares, i, i + 1), picture) for i, picture in enumerate(pictures)]
     )
-    return graph.shuffle(graph.add("Add", painted, graph.encode(base)), 2)
+    return graph.shuffle(graph.add("Add", painted, graph.encode(base)), side)
 
 
-def _fourfold(graph: _Graph) -> str:
-    """Return the indices that give each of three colors to its four pixels."""
-    return graph.integers(np.repeat(np.arange(3), 4))
-
-
-def _pyramid(graph: _Graph, padded: str) -> list[str]:
+def _pyramid(graph: _Graph, config: AlenConfig, padded: str) -> list[str]:
     """Return averages (1, 3, h, w) of the planes, see `alen.models.alen.pyramid`."""
-    mix = np.array([[1, 0, 0, 0], [0, 0.5, 0.5, 0], [0, 0, 0, 1]], dtype=np.float32)[:, :, None, None]
+    mix = np.zeros((3, config.plane_count, 1, 1), dtype=np.float32)
+    for color, planes in enumerate(config.color_planes):
+        mix[color, planes] = 1 / len(planes)
     coarse, reached = graph.add("Conv", padded, graph.constant(mix)), 1
     levels = []
     for side in PYRAMID:

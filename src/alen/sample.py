@@ -99,7 +99,7 @@ def make_sample(
     seed: int = 0,
     height: int = 1024,
     width: int = 1536,
-    phase: str = "RGGB",
+    cfa: CFA = CFA.bayer("RGGB"),  # noqa: B008 (frozen)
     force: bool = False,
 ) -> SamplePaths:
     """Write an extremely dark DNG and its bright reference.
@@ -111,7 +111,7 @@ def make_sample(
         seed: Of scene and noise; the same seed gives the same files.
         height: Rows, at least 16.
         width: Columns, at least 16.
-        phase: Of the Bayer pattern: "RGGB", "GRBG", "GBRG" or "BGGR".
+        cfa: Filter array: any phase of Bayer or X-Trans. LibRaw reads X-Trans from about 960 × 1440 pixels on.
         force: Replace existing files.
 
     Raises:
@@ -119,7 +119,6 @@ def make_sample(
         SettingsError: A setting is out of its range.
     """
     paths = SamplePaths(Path(path), reference_path(path))
-    cfa = CFA.bayer(phase)
     if not 1 <= ratio <= 1000:
         raise SettingsError(f"The exposure ratio of a sample lies between 1 and 1000; got {ratio}.")
     if not 100 <= iso <= 25600:

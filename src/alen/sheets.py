@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from alen.color import develop
-from alen.demosaic import demosaic_malvar
+from alen.demosaic import demosaic_linear
 from alen.enhance import Enhanced, amplified_planes
 from alen.levels import MAX_RATIO
 from alen.picture import orient
@@ -34,7 +34,7 @@ def before_after(enhanced: Enhanced, *, exposure_ev: float = 0.0) -> NDArray[np.
     """Return the picture as shot, merely brightened, and enhanced, side by side.
 
     All three come from the same RAW file through the same development. The first two skip the network: the mosaic is
-    demosaicked after Malvar, He and Cutler, once as the camera exposed it, once times the exposure ratio. Above stand
+    demosaicked by linear filters, once as the camera exposed it, once times the exposure ratio. Above stand
     the whole frames, reduced; below, pixel by pixel, the part of the frame with the most detail.
 
     Args:
@@ -115,15 +115,15 @@ def sheet_ratios(ratio: float) -> tuple[float, ...]:
 def _without_network(enhanced: Enhanced, exposure_ev: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return the frame as shot and the merely brightened frame, (H, W, 3) uint8, sensor orientation."""
     amplified = amplified_planes(enhanced.raw, enhanced.ratio)
-    ratio = enhanced.ratio
+    ratio, side = enhanced.ratio, amplified.side
     _, rows, columns = amplified.shape
-    shot = np.empty((2 * rows, 2 * columns, 3), dtype=np.uint8)
+    shot = np.empty((side * rows, side * columns, 3), dtype=np.uint8)
     brightened = np.empty_like(shot)
     for top in range(0, rows, _STRIPE):
         bottom = min(top + _STRIPE, rows)
-        first, last = max(top - 1, 0), min(bottom + 1, rows)  # the filters reach one packed pixel further
-        rgb = demosaic_malvar(amplified.rows(first, last))[2 * (top - first) :][: 2 * (bottom - top)]
-        here = slice(2 * top, 2 * bottom)
+        first, last = max(top - 2, 0), min(bottom + 2, rows)  # the filters reach one pattern further
+        rgb = demosaic_linear(amplified.rows(first, last))[side * (top - first) :][: side * (bottom - top)]
+        here = slice(side * top, side * bottom)
         matrix, clip_level = enhanced.raw.cam2rgb, enhanced.clip_level
         brightened[here] = _quantize(develop(rgb, matrix, exposure_ev=exposure_ev, clip_level=clip_level))
         rgb /= np.float32(ratio)

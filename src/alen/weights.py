@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from alen.cfa import PLANES
+from alen.cfa import PLANES, XTRANS_PLANES, FilterArray
 from alen.config import AlenConfig, SidUnetConfig
 from alen.errors import SettingsError, WeightsError
 
@@ -32,7 +32,10 @@ DEFAULT: Final = "alen"
 FAST: Final = "alen-fast"
 """Name of the shipped weights for processors without bfloat16, and for previews."""
 
-_PLANES: Final = {"bayer": list(PLANES), "xtrans": ["R", "G", "B", "R", "B", "G", "G", "G", "G"]}
+XTRANS: Final = "alen-xtrans"
+"""Name of the shipped weights that X-Trans frames take in place of the shipped weights for Bayer cameras."""
+
+_PLANES: Final = {"bayer": list(PLANES), "xtrans": list(XTRANS_PLANES)}
 """Order of the planes by filter array; those of X-Trans stand as See-in-the-Dark packs them."""
 
 _INPUTS: Final = {
@@ -165,6 +168,11 @@ def shipped_names() -> tuple[str, ...]:
     """Return the names of the weights inside the package, sorted."""
     folder = resources.files("alen") / "shipped"
     return tuple(sorted(Path(f.name).stem for f in folder.iterdir() if f.name.endswith(".safetensors")))
+
+
+def shipped_for(cfa: FilterArray) -> tuple[str, ...]:
+    """Return the names of the shipped weights for a filter array, sorted."""
+    return tuple(name for name in shipped_names() if load_weights(find_weights(name)).config.cfa == cfa)
 
 
 def find_weights(name: str) -> Path:

@@ -81,18 +81,18 @@ class Options:
 def camera(
     *,
     photos: Path,
-    network: Literal["alen", "alen-fast"] = "alen",
+    network: Literal["alen", "alen-fast", "alen-xtrans"] = "alen",
     calibration: Annotated[Path | None, Parameter(name="--camera")] = None,
     options: Options,
 ) -> int:
-    """Train weights for every Bayer camera, from photographs and simulated noise.
+    """Train weights for every camera, from photographs and simulated noise.
 
     What is not given is as in the recipe of the weights that ship. The run can
     be interrupted and taken up again with --resume and the same settings.
 
     Args:
         photos: Folder of clean photographs: JPEG, PNG, WebP, TIFF or Radiance HDR. A tenth is held out to judge by.
-        network: The form to train, by the name of the weights that ship of it.
+        network: The form to train, by the name of the weights that ship of it; alen-xtrans is for X-Trans cameras.
         calibration: A calibration that alen calibrate wrote: noise of that camera instead of all cameras'.
         options: What every recipe lets you change.
     """

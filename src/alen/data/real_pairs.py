@@ -15,14 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from alen.cfa import CFA, pack, pack_xtrans, xtrans_reference
+from alen.cfa import CFA, pack_any, reference
 from alen.config import AlenConfig, SidUnetConfig
 from alen.data.cache import PairCache
 from alen.errors import DataError
 from alen.levels import amplify, normalize
-
-_STANDARD = {"bayer": CFA.bayer("RGGB"), "xtrans": xtrans_reference()}
-"""The phase every square starts with, by filter array."""
 
 
 class RealPairs(Dataset[tuple[Tensor, Tensor]]):
@@ -125,12 +122,12 @@ def square(
     Raises:
         DataError: The mosaic has another filter array, or another size than its reference.
     """
-    short, reference, pair = cache.short(index), cache.reference(index), cache.pairs[index]
-    if reference.shape != (*short.mosaic.shape, 3):
+    short, picture, pair = cache.short(index), cache.reference(index), cache.pairs[index]
+    if picture.shape != (*short.mosaic.shape, 3):
         raise DataError(
-            f"{pair.name}: short exposure and reference differ in size: {short.mosaic.shape}, {reference.shape}."
+            f"{pair.name}: short exposure and reference differ in size: {short.mosaic.shape}, {picture.shape}."
         )
-    standard = _STANDARD[network.cfa]
+    standard = reference(network.cfa)
     y, x = _phase(short.cfa, standard, pair.name)
     top, left, side = y + standard.size * cell[0], x + standard.size * cell[1], network.shuffle * size
     window = (slice(top, top + side), slice(left, left + side))
@@ -143,7 +140,7 @@ def square(
         ratio=pair.ratio,
         network=network,
     )
-    truth = reference[window].astype(np.float32) / np.float32(65535)  # (H, W, 3)
+    truth = picture[window].astype(np.float32) / np.float32(65535)  # (H, W, 3)
     return planes, np.ascontiguousarray(truth.transpose(2, 0, 1))
 
 
@@ -176,7 +173,7 @@ def network_planes(
         levels = amplify(normalized, cfa, white_balance, ratio)
     else:  # See-in-the-Dark's: colors as recorded, what lies below black or above white is cut off
         levels = np.clip(normalized * np.float32(ratio), 0, 1)
-    packed: NDArray[np.float32] = pack(levels, cfa) if cfa.is_bayer else pack_xtrans(levels, cfa)
+    packed: NDArray[np.float32] = pack_any(levels, cfa)
     return packed
 
 
@@ -193,7 +190,7 @@ def _phase(cfa: CFA, standard: CFA, name: str) -> tuple[int, int]:
 def _cells(cache: PairCache, index: int, network: AlenConfig | SidUnetConfig, size: int) -> Sequence[int]:
     """Return at how many rows and columns of the pattern a square may start."""
     short, pair = cache.short(index), cache.pairs[index]
-    standard = _STANDARD[network.cfa]
+    standard = reference(network.cfa)
     phase, side = _phase(short.cfa, standard, pair.name), network.shuffle * size
     cells = [(n - start - side) // standard.size + 1 for n, start in zip(short.mosaic.shape, phase, strict=True)]
     if size < 1 or min(cells) < 1:

@@ -6,12 +6,13 @@ picture is composed: down the columns here, along the rows in `alen.engines.grap
 
 from __future__ import annotations
 
+import functools
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alen.config import PYRAMID, PYRAMID_CEILING
+from alen.config import PYRAMID, PYRAMID_CEILING, AlenConfig
 
 ROWS: Final = max(PYRAMID)
 """Packed rows that are averaged alone: pieces of a frame begin at multiples of it."""
@@ -20,19 +21,19 @@ _CLIPPED: Final = 4
 """Side from which averages are clipped."""
 
 
-def averages(planes: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+def averages(planes: NDArray[np.float32], config: AlenConfig) -> list[NDArray[np.float32]]:
     """Average a piece of a frame over squares.
 
     Args:
-        planes: (4, n, w) float32, rows of packed planes from a multiple of `ROWS` on, up to another or to the frame's
+        planes: (P, n, w) float32, rows of packed planes from a multiple of `ROWS` on, up to another or to the frame's
             last row; n and w even.
+        config: The network; it tells the planes' colors.
 
     Returns:
-        For each side of `PYRAMID` (3, ⌈n/side⌉, ⌈w/side⌉): R, the mean of Gr and Gb, and B. A square that reaches over
-        the edge averages what it has.
+        For each side of `PYRAMID` (3, ⌈n/side⌉, ⌈w/side⌉): R, G and B, the means of their planes. A square that reaches
+        over the edge averages what it has.
     """
-    red, green_red, green_blue, blue = planes
-    coarse = np.stack([red, 0.5 * (green_red + green_blue), blue])
+    coarse = np.stack([_mean([planes[index] for index in of_color]) for of_color in config.color_planes])
     levels, reached = [], 1
     for side in PYRAMID:
         coarse, reached = _average(coarse, side // reached), side
@@ -40,6 +41,12 @@ def averages(planes: NDArray[np.float32]) -> list[NDArray[np.float32]]:
             np.minimum(coarse, np.float32(PYRAMID_CEILING), out=coarse)
         levels.append(coarse)
     return levels
+
+
+def _mean(planes: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return the mean of planes (n, w); a chain of sums, which is faster than a mean over the outermost axis."""
+    mean: NDArray[np.float32] = functools.reduce(np.add, planes) * np.float32(1 / len(planes))
+    return mean
 
 
 def _average(x: NDArray[np.float32], side: int) -> NDArray[np.float32]:

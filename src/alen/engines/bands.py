@@ -192,7 +192,7 @@ class BandedTrunk:
     def heads(
         self, planes: Planes, stack_means: Means, progress: Callable[[float], None] | None = None
     ) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
-        """Yield (new, rows, head) from top to bottom: the head's channels (1, 12 and more, `band_rows`, w) of rows.
+        """Yield (new, rows, head) from top to bottom: the head's channels (1, 3·s² and more, `band_rows`, w) of rows.
 
         The rows before ``new`` were among those before. The head's rows and columns are packed pixels: of a network
         that unshuffles by 2, twice as many as the rows and columns of its planes.

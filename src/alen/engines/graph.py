@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from alen.config import DEMOSAICKED, PYRAMID, AlenConfig
-from alen.demosaic import directional_kernels, malvar_kernels
+from alen.demosaic import demosaicking_kernels
 
 _SLOPE = np.float32(0.2)
 _BRIGHTEST = 2000.0
@@ -40,7 +40,7 @@ Arrays = Mapping[str, NDArray[np.float32]]
 def front(config: AlenConfig, arrays: Arrays, rows: int, width: int, storage: ov.Type, *, keep: bool) -> Any:
     """Return the stage from packed planes to the first features at half size.
 
-    Inputs: "planes" (1, 4u², rows + 4, w) float32, unshuffled by u; "gate_planes" (1, C, 1, 1), and
+    Inputs: "planes" (1, P·u², rows + 4, w) float32, unshuffled by u; "gate_planes" (1, C, 1, 1), and
     "mask" as `_Builder.banded` has it. Outputs: "down" (1, rows/2, w/2, C), with spatial attention "pooled"
     (1, ⌈rows/4⌉, ⌈w/4⌉, C), and the means of every row of "down" and of the features at full size, "down_means"
     (1, C, rows/2) and "skip_means" (1, C, rows). These features themselves, "skip" (1, rows, w, C), are half of all
@@ -126,8 +126,8 @@ def last(config: AlenConfig, arrays: Arrays, rows: int, width: int, storage: ov.
     """Return the last stage of the decoder.
 
     Inputs, if the first features were ``kept``: those of `decode`. Else it makes them again, and the inputs are
-    "planes" (1, 4u², rows + 8, w) and "gate_planes" as of `front`, "mask_planes" (1, 1, rows + 6, 1); the others as of
-    `decode`, but "gate_skip" is (1, C, rows + 4, 1) like "gate". Output: "head" (1, 12 and more, u·rows, u·w), one
+    "planes" (1, P·u², rows + 8, w) and "gate_planes" as of `front`, "mask_planes" (1, 1, rows + 6, 1); the others as of
+    `decode`, but "gate_skip" is (1, C, rows + 4, 1) like "gate". Output: "head" (1, 3·s² and more, u·rows, u·w), one
     packed pixel each.
     """
     build = _Builder(config, arrays, storage)
@@ -149,39 +149,49 @@ def last(config: AlenConfig, arrays: Arrays, rows: int, width: int, storage: ov.
 def composition(config: AlenConfig, rows: int, width: int) -> Any:
     """Return the ov.Model that makes the picture of some rows; of fixed size, which halves its time.
 
-    Inputs: "head" (1, 12 and more, rows, w); with a base "planes" (1, 4, rows + 2m, w + 2m), the same rows with
-    m = `margin` packed pixels more on each side; with the "mixture" base, for each of `PYRAMID`, "average{side}"
-    (1, 3, rows, ⌈w/side⌉), continued along the rows here. Output: "linear" (2·rows, 2w, 3).
+    Inputs: "head" (1, 3·s² and more, rows, w), s mosaic pixels being a packed pixel's side; with a base "planes"
+    (1, P, rows + 2m, w + 2m), the same rows with m = `margin` packed pixels more on each side; with the "mixture" base,
+    for each of `PYRAMID`, "average{side}" (1, 3, rows, ⌈w/side⌉), continued along the rows here. Of X-Trans the rows
+    begin with an even one, and are even in number. Output: "linear" (s·rows, s·w, 3).
     """
+    side, period = config.shuffle, config.period
     head = ops.parameter([1, config.head_channels, rows, width], np.float32, name="head")
-    planes = ops.parameter([1, 4, rows + 2 * margin(config), width + 2 * margin(config)], np.float32, name="planes")
+    planes = ops.parameter(
+        [1, config.plane_count, rows + 2 * margin(config), width + 2 * margin(config)], np.float32, name="planes"
+    )
     if config.base == "none":
-        encoded, parameters = ops.depth_to_space(head, "depth_first", 2), [head]
+        encoded, parameters = ops.depth_to_space(head, "depth_first", side), [head]
     elif config.base == "mixture":
-        levels = [ops.parameter([1, 3, rows, -(-width // side)], np.float32, name=f"average{side}") for side in PYRAMID]
-        painted, weight = ops.variadic_split(head, 1, [12, config.head_channels - 12]).outputs()
+        levels = [ops.parameter([1, 3, rows, -(-width // of)], np.float32, name=f"average{of}") for of in PYRAMID]
+        painted, weight = ops.variadic_split(head, 1, [3 * side**2, config.head_channels - 3 * side**2]).outputs()
         shares = ops.split(ops.softmax(weight, 1), 1, DEMOSAICKED + len(PYRAMID)).outputs()
         smooth = _sum(
-            ops.multiply(_along_rows(level, side, width), share)
-            for level, side, share in zip(levels, PYRAMID, shares[DEMOSAICKED:], strict=True)
+            ops.multiply(_along_rows(level, of, width), share)
+            for level, of, share in zip(levels, PYRAMID, shares[DEMOSAICKED:], strict=True)
         )  # (1, 3, h, w)
-        fourfold = ops.constant(np.kron(np.eye(3), np.ones((4, 1))).astype(np.float32)[:, :, None, None])
-        base = ops.convolution(smooth, fourfold, [1, 1], [0, 0], [0, 0], [1, 1])  # each color to its 4 pixels
-        kernels = (malvar_kernels(), directional_kernels(vertical=False), directional_kernels(vertical=True))
+        manifold = ops.constant(np.kron(np.eye(3), np.ones((side**2, 1))).astype(np.float32)[:, :, None, None])
+        base = ops.convolution(smooth, manifold, [1, 1], [0, 0], [0, 0], [1, 1])  # each color to its s² pixels
         compressed = _compress_highlights(planes)
-        for kernel, share in zip(kernels, shares, strict=False):
-            # the planes reach 2 further on each side than the picture, which is 1 too far for a kernel's shorter side
-            short = [axis for axis in (2, 3) if kernel.shape[axis] == 3]
-            ones = [1] * len(short)
-            around = ops.slice(compressed, ones, [-1] * len(short), ones, short)
+        if period > 1:
+            compressed = ops.space_to_depth(compressed, "depth_first", period)
+        for kernel, share in zip(demosaicking_kernels(config.cfa), shares, strict=False):
+            # the planes may reach further on a side than the kernel does
+            beyond = {axis: margin(config) // period - kernel.shape[axis] // 2 for axis in (2, 3)}
+            cut = [axis for axis, rows_or_columns in beyond.items() if rows_or_columns]
+            around = compressed
+            if cut:
+                begin, end = [beyond[axis] for axis in cut], [-beyond[axis] for axis in cut]
+                around = ops.slice(compressed, begin, end, [1] * len(cut), cut)
             detail = ops.convolution(around, ops.constant(kernel), [1, 1], [0, 0], [0, 0], [1, 1])
-            base = ops.add(base, ops.multiply(_expand_highlights(detail), share))  # (1, 12, h, w)
-        encoded = ops.depth_to_space(ops.add(painted, _encode(base)), "depth_first", 2)
+            if period > 1:
+                detail = ops.depth_to_space(detail, "depth_first", period)
+            base = ops.add(base, ops.multiply(_expand_highlights(detail), share))  # (1, 3·s², h, w)
+        encoded = ops.depth_to_space(ops.add(painted, _encode(base)), "depth_first", side)
         parameters = [head, planes, *levels]
     else:
         painted, weight = ops.variadic_split(head, 1, [12, 4]).outputs()
-        around = _compress_highlights(planes)
-        base = ops.convolution(around, ops.constant(malvar_kernels()), [1, 1], [0, 0], [0, 0], [1, 1])
+        around, (isotropic, *_) = _compress_highlights(planes), demosaicking_kernels(config.cfa)
+        base = ops.convolution(around, ops.constant(isotropic), [1, 1], [0, 0], [0, 0], [1, 1])
         base = ops.depth_to_space(_encode(_expand_highlights(base)), "depth_first", 2)
         weight = ops.sigmoid(ops.depth_to_space(weight, "depth_first", 2))
         encoded = ops.add(ops.depth_to_space(painted, "depth_first", 2), ops.multiply(weight, base))
@@ -301,7 +311,7 @@ class _Builder:
 
 
 def _stack(config: AlenConfig, rows: int, width: int) -> tuple[Node, Node, Node]:
-    """Return the inputs "planes" (1, 4u², rows, w) and "gate_planes", and the gated copies at all brightnesses."""
+    """Return the inputs "planes" (1, P·u², rows, w) and "gate_planes", and the gated copies at all brightnesses."""
     planes = ops.parameter([1, config.plane_count * config.unshuffle**2, rows, width], np.float32, name="planes")
     copies = [ops.clamp(ops.multiply(planes, _constant(factor)), -1.0, 1.0) for factor in config.brightness]
     gate = ops.parameter([1, config.input_channels, 1, 1], np.float32, name="gate_planes")

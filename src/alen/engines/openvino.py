@@ -67,11 +67,6 @@ class OpenVinoEngine:
                 f"{weights.name}: holds a {type(weights.config).__name__.removesuffix('Config')}, but only the "
                 "attention network (Alen) runs on OpenVINO. Name weights of that network."
             )
-        if weights.config.cfa != "bayer":
-            raise WeightsError(
-                f"{weights.name}: made for the filter array {weights.config.cfa}, but only Bayer networks run on "
-                "OpenVINO. Name weights for Bayer cameras."
-            )
         if weights.config.spatial_attention and weights.config.pairwise != "embedded_gaussian":
             raise WeightsError(
                 f"{weights.name}: compares positions by the pairwise function {weights.config.pairwise}, but OpenVINO "
@@ -106,29 +101,31 @@ class OpenVinoEngine:
         return f"OpenVINO {ov.__version__.split('-')[0]}, {self._device}, {self.precision}"
 
     def needed_bytes(self, height: int, width: int) -> int:
-        """Return the memory that packed planes (4, h, w) need beside themselves and the picture, about."""
+        """Return the memory that packed planes (P, h, w) need beside themselves and the picture, about."""
         averages_bytes = sum(12 * height * width // side**2 for side in PYRAMID if side >= _LATE)
         u = self._config.unshuffle
         kept = kept_bytes(self._config, height // u, width // u, self._storage)
         return _GRAPHS_BYTES[self.precision] + averages_bytes + kept
 
     def run(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the linear picture (2h, 2w, 3) of packed planes (4, h, w); see `alen.engines.Engine.run`."""
+        """Return the linear picture (s·h, s·w, 3) of packed planes (P, h, w); see `alen.engines.Engine.run`."""
         _, height, width = planes.shape
-        picture = np.empty((2 * height, 2 * width, 3), dtype=np.float32)
-        for _ in self._compose(PlanesArray(planes), lambda rows: picture[2 * rows.start : 2 * rows.stop]):
+        s = self._config.shuffle
+        picture = np.empty((s * height, s * width, 3), dtype=np.float32)
+        for _ in self._compose(PlanesArray(planes), lambda rows: picture[s * rows.start : s * rows.stop]):
             pass
         return picture
 
     def stripes(self, planes: Planes, progress: Callable[[float], None] | None = None) -> Iterator[NDArray[np.float32]]:
         """Yield the linear picture in pieces from top to bottom; see `alen.engines.Engine.stripes`."""
-        buffer = np.empty((0, 2 * planes.shape[2], 3), dtype=np.float32)
+        s = self._config.shuffle
+        buffer = np.empty((0, s * planes.shape[2], 3), dtype=np.float32)
 
         def target(rows: slice) -> NDArray[np.float32]:
             nonlocal buffer
-            count = 2 * (rows.stop - rows.start)
+            count = s * (rows.stop - rows.start)
             if len(buffer) < count:
-                buffer = np.empty((count, 2 * planes.shape[2], 3), dtype=np.float32)
+                buffer = np.empty((count, s * planes.shape[2], 3), dtype=np.float32)
             return buffer[:count]
 
         return self._compose(planes, target, progress)
@@ -146,20 +143,20 @@ class OpenVinoEngine:
                 stack_means, levels = self._survey(planes)
             trunk = ready.result()
             compose = self._composer(planes, levels)
-            u = self._config.unshuffle
+            u, s = self._config.unshuffle, self._config.shuffle
             for first, band, head in trunk.heads(UnshuffledPlanes(planes, u), stack_means, progress):
                 new, rows = u * first, slice(u * band.start, u * band.stop)
                 height = self._stripe_rows
                 tops = [top for top in range(rows.start, rows.stop, height) if top + height > new]
                 piece = target(slice(tops[0], rows.stop))
                 for top in tops:
-                    here, there = top - rows.start, 2 * (top - tops[0])
-                    compose(top, head[:, :, here : here + height], piece[there : there + 2 * height])
-                yield piece[2 * (new - tops[0]) :]
+                    here, there = top - rows.start, s * (top - tops[0])
+                    compose(top, head[:, :, here : here + height], piece[there : there + s * height])
+                yield piece[s * (new - tops[0]) :]
         except (RuntimeError, MemoryError) as error:  # OpenVINO raises the first when memory runs out, numpy the second
-            _, height, width = planes.shape
+            height, width = (self._config.shuffle * side for side in planes.shape[1:])
             raise DeviceError(
-                f"OpenVINO failed on {2 * height} × {2 * width} pixels on {self._device} ({error}). The memory may be "
+                f"OpenVINO failed on {height} × {width} pixels on {self._device} ({error}). The memory may be "
                 "too small; close other programs."
             ) from error
 
@@ -179,7 +176,9 @@ class OpenVinoEngine:
                 first_bytes=self._first_bytes,
                 threads=self._threads or usable_cores(),
             )
-            self._stripe_rows = _divisor(u * self._trunk.band_rows, _STRIPE // width)
+            period = self._config.period
+            rows = _divisor(u * self._trunk.band_rows // period, _STRIPE // (period * width))
+            self._stripe_rows = period * rows
             self._composition = self._compile(composition(self._config, self._stripe_rows, width), "float32")
             self._compiled_for = (height, width)
             return_freed_memory()  # compiling takes a lot for a moment
@@ -201,7 +200,7 @@ class OpenVinoEngine:
             unshuffled = UnshuffledPlanes(PlanesArray(part), self._config.unshuffle)
             sums += stack_sums(unshuffled.rows(0, unshuffled.shape[1]), self._config.brightness)
             if levels:
-                _put(levels, top, averages(part), late=False)
+                _put(levels, top, averages(part, self._config), late=False)
         positions = height * width / self._config.unshuffle**2
         return (sums / positions).astype(np.float32), levels
 
@@ -210,14 +209,17 @@ class OpenVinoEngine:
     ) -> Callable[[int, NDArray[np.float32], NDArray[np.float32]], None]:
         """Return what makes the picture of a stripe.
 
-        Called with its first packed row, its channels of the head (1, C, n, w) and where the picture (2n, 2w, 3) goes.
+        Called with its first packed row, its channels of the head (1, C, n, w) and where the picture (s·n, s·w, 3)
+        goes.
         """
         _, height, width = planes.shape
-        count, beyond = self._stripe_rows, margin(self._config)
+        count, beyond, period = self._stripe_rows, margin(self._config), self._config.period
         request = self._composition.create_infer_request()
         inputs = {"head": np.empty((1, self._config.head_channels, count, width), dtype=np.float32)}
         if self._config.base != "none":
-            inputs["planes"] = np.empty((1, 4, count + 2 * beyond, width + 2 * beyond), dtype=np.float32)
+            inputs["planes"] = np.empty(
+                (1, self._config.plane_count, count + 2 * beyond, width + 2 * beyond), dtype=np.float32
+            )
         for side, level in zip(PYRAMID, levels, strict=False):
             inputs[f"average{side}"] = np.empty((1, 3, count, level.shape[2]), dtype=np.float32)
         filled = 0 if levels else height
@@ -227,22 +229,20 @@ class OpenVinoEngine:
             nonlocal filled
             while filled < min(stop, height):
                 end = min(filled + ROWS, height)
-                _put(levels, filled, averages(planes.rows(filled, end)), late=True)
+                _put(levels, filled, averages(planes.rows(filled, end), self._config), late=True)
                 filled = end
 
         def compose(start: int, head: NDArray[np.float32], out: NDArray[np.float32]) -> None:
             rows = slice(start, start + count)
             inputs["head"][:] = head
             if "planes" in inputs:
-                stripe = inputs["planes"][0]  # (4, n + 2m, w + 2m)
+                stripe = inputs["planes"][0]  # (P, n + 2m, w + 2m)
                 top, bottom = max(rows.start - beyond, 0), min(rows.stop + beyond, height)
                 first = top - (rows.start - beyond)
                 last = first + bottom - top
                 stripe[:, first:last, beyond:-beyond] = planes.rows(top, bottom)
-                stripe[:, :first] = stripe[:, first : first + 1]  # edges repeated
-                stripe[:, last:] = stripe[:, last - 1 : last]
-                stripe[:, :, :beyond] = stripe[:, :, beyond, None]
-                stripe[:, :, -beyond:] = stripe[:, :, -beyond - 1, None]
+                _continue(stripe.transpose(1, 0, 2), first, last, period)
+                _continue(stripe.transpose(2, 0, 1), beyond, beyond + width, period)
             fill(rows.stop + _LATE)  # bilinear: one average more is looked at
             for side, level in zip(PYRAMID, levels, strict=False):
                 between_rows(level, side, rows, inputs[f"average{side}"][0])
@@ -267,6 +267,14 @@ def _put(levels: list[NDArray[np.float32]], top: int, pieces: list[NDArray[np.fl
     for level, side, piece in zip(levels, PYRAMID, pieces, strict=True):
         if (side < _LATE) == late:
             level[:, top // side : top // side + piece.shape[1]] = piece
+
+
+def _continue(rows: NDArray[np.float32], first: int, last: int, period: int) -> None:
+    """Fill the rows before ``first``, and those from ``last`` on, with the outermost patterns of those between."""
+    for row in range(first):
+        rows[row] = rows[first + (row - first) % period]
+    for row in range(last, len(rows)):
+        rows[row] = rows[last - period + (row - last) % period]
 
 
 def _divisor(count: int, limit: int) -> int:

@@ -122,8 +122,8 @@ class TorchEngine:
     def stripes(self, planes: Planes, progress: Callable[[float], None] | None = None) -> Iterator[NDArray[np.float32]]:
         """Yield the linear picture in pieces from top to bottom; see `alen.engines.Engine.stripes`.
 
-        Any frame size: a frame whose sides are no multiples of `AlenConfig.multiple` is continued by its last row and
-        column, and the picture is cropped.
+        Any frame size: a frame whose sides are no multiples of `AlenConfig.multiple` is continued by its last rows and
+        columns, and the picture is cropped.
 
         Raises:
             DeviceError: The device's memory is too small.
@@ -154,7 +154,7 @@ class TorchEngine:
             return
         multiple = self._banded.config.multiple
         if planes.shape[1] % multiple or planes.shape[2] % multiple:
-            planes = _Continued(planes, multiple)
+            planes = _Continued(planes, multiple, self._config.period)
         yield from self._banded.pictures(planes, progress)
 
     @torch.inference_mode()
@@ -167,10 +167,12 @@ class TorchEngine:
 
 @dataclass(frozen=True)
 class _Continued:
-    """`Planes` continued by their last row and column to sides that are multiples."""
+    """`Planes` continued by their last rows and columns to sides that are multiples."""
 
     planes: Planes
     multiple: int
+    period: int
+    """How many of the last are repeated: 1, or the 2 of a whole pattern of X-Trans."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -181,8 +183,13 @@ class _Continued:
     def rows(self, start: int, stop: int) -> NDArray[np.float32]:
         """Return rows ``start`` to ``stop``."""
         _, height, width = self.planes.shape
-        part = self.planes.rows(min(start, height - 1), min(stop, height))
-        return np.pad(part, ((0, 0), (0, stop - start - part.shape[1]), (0, -width % self.multiple)), mode="edge")
+        first = max(min(start, height - self.period), 0)
+        part = self.planes.rows(first, min(stop, height))
+        row, column = np.arange(start, stop), np.arange(self.shape[2])
+        for index, size in ((row, height), (column, width)):
+            beyond = index >= size
+            index[beyond] = size - self.period + (index[beyond] - size) % self.period
+        return part[:, row - first][:, :, column]
 
 
 def _exact(device: torch.device) -> contextlib.AbstractContextManager[None]:

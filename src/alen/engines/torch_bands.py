@@ -216,7 +216,7 @@ class BandedAlen:
             part = self._upload(planes, slice(top, min(top + step, height)))
             sums += self._network.expose(part).sum(dim=(2, 3))[0].cpu().double()
             if smooth:
-                for level, side, piece in zip(smooth, PYRAMID, averages(part), strict=True):
+                for level, side, piece in zip(smooth, PYRAMID, averages(part, self.config), strict=True):
                     level[:, :, top // side : top // side + piece.shape[2]] = piece
         self._tell("survey", 1.0)
         return (sums * self.config.unshuffle**2 / (height * width)).float().to(self._device), smooth
@@ -357,7 +357,7 @@ class BandedAlen:
             return self._network.mix(head, head, [])
         there = _around(rows, MARGIN, height)
         above, below = there.start - (rows.start - MARGIN), rows.stop + MARGIN - there.stop
-        around = F.pad(self._upload(planes, there), (MARGIN, MARGIN, above, below), mode="replicate")
+        around = self._network.continued(self._upload(planes, there), (MARGIN, MARGIN, above, below))
         continued = [_continued(level, side, rows, width) for level, side in zip(smooth, PYRAMID, strict=False)]
         return self._network.mix(head, around, continued)
 

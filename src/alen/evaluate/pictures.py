@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from alen.cfa import CFA, mosaic_from_rgb, pack, pack_xtrans, xtrans_offset
+from alen.cfa import CFA, mosaic_from_rgb, pack, pack_any, reference, xtrans_offset
 from alen.color import eotf_inverse_srgb
 from alen.config import AlenConfig, SidUnetConfig
 from alen.data.exposures import RawPair
@@ -177,7 +177,7 @@ def read_pair(pair: RawPair, domain: Domain, crop_px: int | None = None) -> Expo
         )
     mosaic = normalize(reference.mosaic, reference.cfa, reference.black_level, reference.white_level)
     balanced = amplify(mosaic, raw.cfa, raw.white_balance, 1.0)
-    padding = Padding.to_rggb(balanced.shape[0], balanced.shape[1], raw.cfa, 2)
+    padding = Padding.to_reference(balanced.shape[0], balanced.shape[1], raw.cfa, 2)
     camera_rgb = padding.crop(demosaic_malvar(pack(padding.pad(balanced), CFA.bayer("RGGB"))))
     shown = render_as_libraw(camera_rgb, raw.cam2rgb, raw.white_balance)
     return Exposures(raw, normalized, cfa, _planes(np.clip(mosaic, 0, 1), cfa, crop_px), shown)
@@ -250,12 +250,8 @@ def _run(exposures: Exposures, ratio: float, engine: Engine, config: AlenConfig 
     amplified = amplify(exposures.normalized, cfa, gains, ratio)
     if is_sid:
         np.clip(amplified, 0, 1, out=amplified)
-    if cfa.is_bayer:
-        padding = Padding.to_rggb(amplified.shape[0], amplified.shape[1], cfa, 2 * MULTIPLE)
-        return padding.crop(engine.run(pack(padding.pad(amplified), CFA.bayer("RGGB"))))
-    planes = pack_xtrans(amplified, cfa)  # (9, H/3, W/3)
-    rims = ((0, 0), *((0, -side % MULTIPLE) for side in planes.shape[1:]))
-    return engine.run(np.pad(planes, rims, mode="edge"))[: amplified.shape[0], : amplified.shape[1]]
+    padding = Padding.to_reference(amplified.shape[0], amplified.shape[1], cfa, config.shuffle * MULTIPLE)
+    return padding.crop(engine.run(pack_any(padding.pad(amplified), reference(config.cfa))))
 
 
 def _planes(mosaic: NDArray[np.float32], cfa: CFA, crop_px: int | None) -> NDArray[np.float32]:
@@ -323,7 +319,7 @@ def _shown_input(exposures: Exposures, ratio: float, top: int, left: int, side: 
     square = exposures.normalized[top : top + side, left : left + side]
     balanced = amplify(np.ascontiguousarray(square), cfa, raw.white_balance, ratio)
     if cfa.is_bayer:
-        padding = Padding.to_rggb(side, side, cfa, 2)
+        padding = Padding.to_reference(side, side, cfa, 2)
         camera_rgb = padding.crop(demosaic_malvar(pack(padding.pad(balanced), CFA.bayer("RGGB"))))
     else:
         camera_rgb = _block_colors(balanced, cfa)

@@ -233,11 +233,7 @@ def make_engine(weights: Weights, settings: Settings) -> Engine:
         DeviceError: The device is not there.
         WeightsError: The engine does not build this network.
     """
-    is_openvino = (
-        isinstance(weights.config, AlenConfig)
-        and weights.config.cfa == "bayer"
-        and weights.config.pairwise == "embedded_gaussian"
-    )
+    is_openvino = isinstance(weights.config, AlenConfig) and weights.config.pairwise == "embedded_gaussian"
     if settings.engine == "openvino" or (settings.engine == "auto" and is_openvino):
         from alen.engines.openvino import OpenVinoEngine
 

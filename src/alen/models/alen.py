@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alen.config import DEMOSAICKED, PYRAMID, PYRAMID_CEILING, AlenConfig
-from alen.demosaic import directional_kernels, malvar_kernels
+from alen.demosaic import demosaicking_kernels
 from alen.models.layers import (
     SLOPE,
     ChannelAttentionBlock,
@@ -57,12 +57,12 @@ class Alen(nn.Module):
         self.decode0 = self._gated(2 * w0, w0)
         self.head = nn.Conv2d(w0, config.head_channels * config.unshuffle**2, 1)
         self.register_buffer("brightness", torch.tensor(config.brightness), persistent=False)
-        self.register_buffer("malvar", torch.from_numpy(malvar_kernels()), persistent=False)
-        for name, vertical in (("along_rows", False), ("along_columns", True)):
-            self.register_buffer(name, torch.from_numpy(directional_kernels(vertical=vertical)), persistent=False)
+        names = ("isotropic", "along_rows", "along_columns")
+        for name, kernels in zip(names, demosaicking_kernels(config.cfa), strict=True):
+            self.register_buffer(name, torch.tensor(kernels), persistent=False)
         self._initialize()
         self.brightness: Tensor
-        self.malvar: Tensor
+        self.isotropic: Tensor
         self.along_rows: Tensor
         self.along_columns: Tensor
 
@@ -114,8 +114,8 @@ class Alen(nn.Module):
 
         Args:
             planes: (N, P, h, w) float32, the P planes of `alen.cfa.pack` or `alen.cfa.pack_xtrans` with the levels of
-                `AlenConfig.input_levels`. Any h and w: sides that are no multiples of `AlenConfig.multiple` are
-                continued by their last row and column, and the picture is cropped.
+                `AlenConfig.input_levels`. Any h and w, even for X-Trans: sides that are no multiples of
+                `AlenConfig.multiple` are continued by their last row and column, and the picture is cropped.
 
         Returns:
             (N, 3, s·h, s·w) float32, s = `AlenConfig.shuffle`; display-encoded (see
@@ -124,7 +124,7 @@ class Alen(nn.Module):
         h, w = planes.shape[2:]
         multiple = self.config.multiple
         if h % multiple or w % multiple:
-            padded = F.pad(planes, (0, -w % multiple, 0, -h % multiple), mode="replicate")
+            padded = self.continued(planes, (0, -w % multiple, 0, -h % multiple))
             return self.forward(padded)[:, :, : self.config.shuffle * h, : self.config.shuffle * w]
         return self.compose(self.features(self.expose(planes)), planes)
 
@@ -152,8 +152,17 @@ class Alen(nn.Module):
         """Return the picture (N, 3, s·h, s·w) from the head's channels; float32 even where the network is not."""
         if self.config.base == "none":
             return self.mix(head, planes, [])
-        around = F.pad(planes, (MARGIN,) * 4, mode="replicate")
-        return self.mix(head, around, pyramid(planes) if self.config.base == "mixture" else [])
+        around = self.continued(planes, (MARGIN,) * 4)
+        return self.mix(head, around, pyramid(planes, self.config) if self.config.base == "mixture" else [])
+
+    def continued(self, planes: Tensor, padding: tuple[int, ...]) -> Tensor:
+        """Return planes (N, P, h, w) with packed pixels added on the left, right, top and bottom.
+
+        The outermost ones are repeated; of X-Trans the outermost whole patterns, and all numbers are even.
+        """
+        period = self.config.period
+        patterns = F.pixel_unshuffle(planes, period)
+        return F.pixel_shuffle(F.pad(patterns, tuple(side // period for side in padding), mode="replicate"), period)
 
     def mix(self, head: Tensor, around: Tensor, smooth: list[Tensor]) -> Tensor:
         """Return the picture of a piece of a frame, which is all of it in `compose`.
@@ -161,7 +170,7 @@ class Alen(nn.Module):
         Args:
             head: The head's channels (N, C, h, w) of the piece.
             around: (N, P, h + 2·`MARGIN`, w + 2·`MARGIN`) float32, the piece's planes and those around it; beyond the
-                frame's edges they are repeated. Not looked at without a base.
+                frame's edges they are repeated. Not looked at without a base. Of X-Trans a piece begins at an even row.
             smooth: With the base "mixture" the piece of what `pyramid` returns, else nothing.
 
         Returns:
@@ -171,44 +180,55 @@ class Alen(nn.Module):
             head = head.float()
             if self.config.base == "none":
                 return F.pixel_shuffle(head, self.config.shuffle)
-            painted, weight = head[:, :12], head[:, 12:]
+            side = self.config.shuffle
+            painted, weight = head[:, : 3 * side**2], head[:, 3 * side**2 :]
             around = compress_highlights(around)
-            malvar = expand_highlights(F.conv2d(around[:, :, 1:-1, 1:-1], self.malvar))  # (N, 12, h, w)
+            isotropic = self._demosaicked(around, self.isotropic)
             if self.config.base == "demosaic":
-                base = F.pixel_shuffle(eotf_inverse_srgb(malvar), 2)
-                return F.pixel_shuffle(painted, 2) + torch.sigmoid(F.pixel_shuffle(weight, 2)) * base
-            along_rows = expand_highlights(F.conv2d(around[:, :, 1:-1], self.along_rows))
-            along_columns = expand_highlights(F.conv2d(around[:, :, :, 1:-1], self.along_columns))
-            shares = torch.softmax(weight, dim=1).chunk(self.config.head_channels - 12, dim=1)  # (N, 1, h, w) each
-            base = shares[0] * malvar + shares[1] * along_rows + shares[2] * along_columns
+                base = F.pixel_shuffle(eotf_inverse_srgb(isotropic), side)
+                return F.pixel_shuffle(painted, side) + torch.sigmoid(F.pixel_shuffle(weight, side)) * base
+            along_rows = self._demosaicked(around, self.along_rows)
+            along_columns = self._demosaicked(around, self.along_columns)
+            shares = torch.softmax(weight, dim=1).chunk(DEMOSAICKED + len(PYRAMID), dim=1)  # (N, 1, h, w) each
+            base = shares[0] * isotropic + shares[1] * along_rows + shares[2] * along_columns
             average = torch.zeros_like(smooth[0])
             for share, level in zip(shares[DEMOSAICKED:], smooth, strict=True):
                 average = average + share * level
-            base = base + average.repeat_interleave(4, dim=1)
-            return F.pixel_shuffle(painted + eotf_inverse_srgb(base), 2)
+            base = base + average.repeat_interleave(side**2, dim=1)
+            return F.pixel_shuffle(painted + eotf_inverse_srgb(base), side)
+
+    def _demosaicked(self, around: Tensor, kernels: Tensor) -> Tensor:
+        """Return (N, 3·s², h, w) linear of planes (N, P, h + 2·`MARGIN`, w + 2·`MARGIN`) with compressed highlights."""
+        period = self.config.period
+        patterns = F.pixel_unshuffle(around, period)
+        above, beside = (MARGIN // period - n // 2 for n in kernels.shape[2:])
+        height, width = patterns.shape[2:]
+        reached = patterns[:, :, above : height - above, beside : width - beside]
+        return expand_highlights(F.pixel_shuffle(F.conv2d(reached, kernels), period))
 
 
-def pyramid(planes: Tensor) -> list[Tensor]:
+def pyramid(planes: Tensor, config: AlenConfig) -> list[Tensor]:
     """Return the averages of packed planes over squares of `PYRAMID` pixels, continued bilinearly.
 
     Args:
-        planes: (N, 4, h, w) float32, planes R, Gr, Gb, B.
+        planes: (N, P, h, w) float32, packed planes.
+        config: The network; it tells their colors.
 
     Returns:
-        For each side (N, 3, h, w) float32: R, the mean of Gr and Gb, and B. A square that reaches over the edge
+        For each side (N, 3, h, w) float32: R, G and B, the means of their planes. A square that reaches over the edge
         averages what it has. Averages of linear values keep the color at any noise.
     """
     height, width = planes.shape[2:]
     levels = []
-    for side, coarse in zip(PYRAMID, averages(planes), strict=True):
+    for side, coarse in zip(PYRAMID, averages(planes, config), strict=True):
         fine = F.interpolate(coarse, scale_factor=side, mode="bilinear", align_corners=False)
         levels.append(fine[:, :, :height, :width])
     return levels
 
 
-def averages(planes: Tensor) -> list[Tensor]:
+def averages(planes: Tensor, config: AlenConfig) -> list[Tensor]:
     """Return the averages of `pyramid`, one value per square: (N, 3, ⌈h/side⌉, ⌈w/side⌉) for each side."""
-    rgb = torch.stack([planes[:, 0], 0.5 * (planes[:, 1] + planes[:, 2]), planes[:, 3]], dim=1)
+    rgb = torch.stack([planes[:, list(of_color)].mean(dim=1) for of_color in config.color_planes], dim=1)
     levels, coarse, reached = [], rgb, 1
     for side in PYRAMID:
         coarse, reached = F.avg_pool2d(coarse, side // reached, ceil_mode=True), side

@@ -14,10 +14,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
+from alen.cfa import FilterArray
 from alen.config import AlenConfig, SidUnetConfig
 from alen.training.config import Drop, Loss, Stage, TrainingConfig
 
-Form = Literal["alen", "alen-fast"]
+Form = Literal["alen", "alen-fast", "alen-xtrans"]
 """Forms of the network that ship, by the names of their weights."""
 
 _PATCH = (Stage(share=1.0, patch_size=512, batch_size=1),)
@@ -35,7 +36,7 @@ _RELEASED_DROPS = (
 
 
 def camera(form: Form = "alen") -> TrainingConfig:
-    """Return the recipe of shipped weights: linear camera RGB of any Bayer camera, learned from photographs.
+    """Return the recipe of shipped weights: linear camera RGB of any camera, learned from photographs.
 
     Ratios go beyond those that are asked for, so that the darkest frames are not at the edge of what was seen. The
     weights "alen" themselves come from several runs, one after the other, which this sums up; see their card.
@@ -49,6 +50,18 @@ def camera(form: Form = "alen") -> TrainingConfig:
                 Stage(share=0.37, patch_size=128, batch_size=6, hard_share=0.3),
                 Stage(share=0.05, patch_size=256, batch_size=2, hard_share=0.3),
             ),
+        )
+    if form == "alen-xtrans":  # patches of 144, 288 and 576 pixels
+        return replace(
+            common,
+            network=AlenConfig.xtrans(),
+            steps=8_000,
+            stages=(
+                Stage(share=0.62, patch_size=48, batch_size=10),
+                Stage(share=0.34, patch_size=96, batch_size=3, hard_share=0.3),
+                Stage(share=0.04, patch_size=192, batch_size=1, hard_share=0.3),
+            ),
+            learning_rate=1e-3,
         )
     return replace(
         common,
@@ -116,7 +129,7 @@ def ablation_inverted_shuffle() -> TrainingConfig:
     return sid_sony()
 
 
-def pairs(cfa: Literal["bayer", "xtrans"] = "bayer") -> TrainingConfig:
+def pairs(cfa: FilterArray = "bayer") -> TrainingConfig:
     """Return the recipe for pairs of one's own: the paper's network and loss, for white-balanced levels.
 
     Balanced, and with signed shadows, they may be of several cameras. The schedule is See-in-the-Dark's.

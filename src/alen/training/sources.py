@@ -87,12 +87,19 @@ class Photographs:
         """Return pairs made from the photographs."""
         cache = PhotoCache(self._train, self._cache)
         hard_shares = {stage.patch_size: stage.hard_share for stage in config.stages}
-        return PhotoPairs(cache, ratios=config.ratios, seed=config.seed, sensor=config.sensor, hard_shares=hard_shares)
+        return PhotoPairs(
+            cache,
+            ratios=config.ratios,
+            seed=config.seed,
+            sensor=config.sensor,
+            hard_shares=hard_shares,
+            cfa=config.network.cfa,
+        )
 
     def validation(self, config: TrainingConfig) -> PhotoValidation:
         """Return squares of the photographs held out, with the noise of the camera that is trained for."""
         photos = [p for p in self._held_out if p.suffix.lower() != ".hdr"]
-        return PhotoValidation(PhotoCache(photos, self._cache), sensor=config.sensor)
+        return PhotoValidation(PhotoCache(photos, self._cache), sensor=config.sensor, cfa=config.network.cfa)
 
 
 class CachedPairs:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from alen.cfa import FilterArray, reference
 from alen.color import develop, eotf_srgb
 from alen.config import AlenConfig, SidUnetConfig
 from alen.data.cache import PairCache
@@ -43,19 +44,28 @@ class PhotoValidation:
     The noise is that of the calibrated cameras at ISO 1600 in turn, or of ``sensor`` at its ISO speeds in turn.
     """
 
-    def __init__(self, cache: PhotoCache, *, side: int = 256, sensor: MeasuredCamera | None = None) -> None:
+    def __init__(
+        self,
+        cache: PhotoCache,
+        *,
+        side: int = 256,
+        sensor: MeasuredCamera | None = None,
+        cfa: FilterArray = "bayer",
+    ) -> None:
+        sensor_cfa = reference(cfa)
+        multiple = 8 * sensor_cfa.size
         noises = [camera.typical(1600) for camera in CAMERAS]
         if sensor is not None:
             noises = [noise.typical() for noise in sensor.noises]
         self._samples: list[tuple[float, NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]] = []
         for index in range(len(cache)):
             whole = cache.whole(index)
-            height, width = (min(side, n // 16 * 16) for n in whole.shape[:2])
+            height, width = (min(side, n) // multiple * multiple for n in whole.shape[:2])
             y, x = (whole.shape[0] - height) // 2, (whole.shape[1] - width) // 2
             for ratio in VALIDATION_RATIOS:
                 rng = np.random.default_rng((index, int(ratio)))
                 scene = unprocess(whole[y : y + height, x : x + width], *sample_camera(rng))
-                planes, truth = make_pair(scene, ratio, noises[index % len(noises)], rng)
+                planes, truth = make_pair(scene, ratio, noises[index % len(noises)], rng, sensor_cfa)
                 self._samples.append((ratio, planes, truth, scene.cam2rgb))
 
     def score(self, network: nn.Module, precision: str) -> dict[float, tuple[float, float]]:
