@@ -109,7 +109,7 @@ _LIBRAW_BY_CONTRAST: Final = (
 """Settings from this contrast on."""
 
 _LIBRAW_XTRANS_BY_CONTRAST: Final = (
-    (120.0, LibRawSettings(demosaic="AHD", median_passes=3)),
+    (80.0, LibRawSettings(demosaic="AHD", median_passes=3)),
     (0.0, LibRawSettings(demosaic="LINEAR", median_passes=10)),
 )
 """The same for X-Trans."""
