@@ -235,7 +235,7 @@ def write_cfa_dng(
     Args:
         target: A path, or a binary file opened for writing (for a DNG in memory).
         mosaic: (H, W) uint16, the visible area.
-        cfa: Its pattern, Bayer or X-Trans. LibRaw reads X-Trans from about 960 × 1440 pixels on.
+        cfa: Its pattern, Bayer or X-Trans. LibRaw demosaics X-Trans from 512 × 512 pixels on.
         black_level: DN of R, Gr, Gb and B without light.
         white_level: DN at which the sensor saturates, up to 65535.
         white_balance: Gains of R, G and B that make a neutral object neutral.

@@ -111,7 +111,7 @@ def make_sample(
         seed: Of scene and noise; the same seed gives the same files.
         height: Rows, at least 16.
         width: Columns, at least 16.
-        cfa: Filter array: any phase of Bayer or X-Trans. LibRaw reads X-Trans from about 960 × 1440 pixels on.
+        cfa: Filter array: any phase of Bayer or X-Trans. LibRaw demosaics X-Trans from 512 × 512 pixels on.
         force: Replace existing files.
 
     Raises:
