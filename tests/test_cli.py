@@ -484,6 +484,7 @@ def test_info_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "height_px",
         "cfa",
         "black_level_dn",
+        "used_black_level_dn",
         "white_level_dn",
         "white_balance",
         "cam2rgb",

@@ -283,9 +283,20 @@ def test_xtrans_planes_are_made_row_by_row(shift: tuple[int, int]) -> None:
         np.testing.assert_array_equal(amplified.rows(start, stop), whole[:, start:stop])
 
 
+def test_a_black_level_proven_too_high_is_lowered() -> None:
+    """The planes, the estimated ratio and the metadata all go by the level that the dark areas prove."""
+    raw = _expose(np.zeros((256, 256, 3)), CFA.bayer("RGGB"))
+    drifted = dataclasses.replace(raw, black_level=(raw.black_level[0] + 9.0, *raw.black_level[1:]))
+    amplified = amplified_planes(drifted, _RATIO)
+    assert amplified.raw.black_level == pytest.approx(raw.black_level, abs=0.5)
+    np.testing.assert_array_equal(amplified.raw.mosaic, drifted.mosaic)
+    assert amplified.rows(0, 128).mean() == pytest.approx(amplified_planes(raw, _RATIO).rows(0, 128).mean(), abs=1e-3)
+
+
 def test_metadata_tell_how_it_was_made(enhancer: Enhancer) -> None:
     enhanced = enhancer.enhance(_expose(_ramp(32, 32), CFA.bayer("RGGB")), ratio=12.5)
     assert enhanced.metadata["ExposureRatio"] == "12.5 (given)"
+    assert enhanced.metadata["BlackLevel"] == ", ".join(f"{level:.2f}" for level in _BLACK)
     assert enhanced.metadata["Model"] == f"small {enhancer.weights.digest}"
     assert enhanced.metadata["Software"].startswith("alen ")
     assert "CPU, float32" in enhanced.metadata["Engine"]

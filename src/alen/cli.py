@@ -336,17 +336,20 @@ def _line(done: Done) -> str:
 
 def _facts(raw: RawImage) -> dict[str, Any]:
     """Return what a RAW image says, as plain data."""
+    from alen.black_level import proven_black_level
     from alen.levels import estimate_ratio, normalize
     from alen.trained_range import out_of_range
 
     height, width = raw.mosaic.shape
-    ratio = estimate_ratio(normalize(raw.mosaic, raw.cfa, raw.black_level, raw.white_level), raw.cfa, raw.white_balance)
+    black = proven_black_level(raw.mosaic, raw.cfa, raw.black_level)
+    ratio = estimate_ratio(normalize(raw.mosaic, raw.cfa, black, raw.white_level), raw.cfa, raw.white_balance)
     return {
         "camera": raw.camera,
         "width_px": width,
         "height_px": height,
         "cfa": raw.cfa.name,
         "black_level_dn": list(raw.black_level),
+        "used_black_level_dn": [round(level, 3) for level in black],
         "white_level_dn": raw.white_level,
         "white_balance": list(raw.white_balance),
         "cam2rgb": [list(row) for row in raw.cam2rgb],
@@ -367,6 +370,7 @@ def _readable(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("size", f"{width} × {height}, {width * height / 1e6:.1f} megapixels"),
         ("filter array", facts["cfa"]),
         ("black level R, Gr, Gb, B", ", ".join(f"{value:g}" for value in facts["black_level_dn"])),
+        *_used_black_level(facts),
         ("white level", f"{facts['white_level_dn']:g}"),
         ("white balance R, G, B", ", ".join(f"{value:.3g}" for value in facts["white_balance"])),
         ("exposure", _exposure(facts["exposure_time_s"], facts["aperture"], facts["iso"])),
@@ -374,6 +378,14 @@ def _readable(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("estimated ratio", f"{facts['estimated_ratio']:.3g}"),
     ]
     return rows + [("warning", warning) for warning in facts["warnings"]]
+
+
+def _used_black_level(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return a row if it is not the file's."""
+    used = facts["used_black_level_dn"]
+    if used == facts["black_level_dn"]:
+        return []
+    return [("black level used", ", ".join(f"{value:.2f}" for value in used))]
 
 
 def _exposure(time_s: float | None, aperture: float | None, iso: float | None) -> str:

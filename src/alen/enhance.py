@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alen import __version__
+from alen.black_level import proven_black_level
 from alen.cfa import pack_any, reference
 from alen.color import develop
 from alen.engines import MULTIPLE, Engine, Precision
@@ -45,7 +46,7 @@ class Amplified:
     """A RAW image as an engine reads it: `alen.engines.Planes`, made of the mosaic whenever they are asked for."""
 
     raw: RawImage
-    """The image."""
+    """The image, with the black level that is used: see `proven_black_level`."""
     ratio: float
     """Exposure ratio it is amplified by."""
     ratio_is_estimated: bool
@@ -81,7 +82,7 @@ class Amplified:
 
 
 def amplified_planes(raw: RawImage, ratio: float | None = None, *, look: Look = LOOK) -> Amplified:
-    """Return a RAW image as an engine reads it.
+    """Return a RAW image as an engine reads it, its black level lowered where the image proves it too high.
 
     Args:
         raw: The image; Bayer or X-Trans.
@@ -93,6 +94,7 @@ def amplified_planes(raw: RawImage, ratio: float | None = None, *, look: Look = 
     """
     check_ratio(ratio)
     check_look(look)
+    raw = replace(raw, black_level=proven_black_level(raw.mosaic, raw.cfa, raw.black_level))
     used = ratio
     if used is None:
         normalized = normalize(raw.mosaic, raw.cfa, raw.black_level, raw.white_level)
@@ -109,7 +111,7 @@ class Finished:
     picture: NDArray[np.uint8] | NDArray[np.uint16]
     """(H, W, 3) display-encoded sRGB, full range of its type, full visible size, sensor orientation."""
     raw: RawImage
-    """What it was made from."""
+    """What it was made from, with the black level that was used: see `alen.black_level.proven_black_level`."""
     ratio: float
     """Exposure ratio it was amplified by."""
     ratio_is_estimated: bool
@@ -128,7 +130,7 @@ class Enhanced:
     """(H, W, 3) linear camera RGB: (DN − black)/(white − black) × white balance gain (green = 1) × ratio, as a
     noiseless, fully sampled sensor would give it; unclipped above 1, full visible size, sensor orientation."""
     raw: RawImage
-    """What it was made from."""
+    """What it was made from, with the black level that was used: see `alen.black_level.proven_black_level`."""
     ratio: float
     """Exposure ratio it was amplified by."""
     ratio_is_estimated: bool
@@ -237,7 +239,7 @@ class Enhancer:
             linear[rows] = piece
         seconds = {"prepare": prepared - clock, "network": time.perf_counter() - prepared}
         metadata = _metadata(network, amplified)
-        return Enhanced(linear, raw, amplified.ratio, amplified.ratio_is_estimated, metadata, seconds)
+        return Enhanced(linear, amplified.raw, amplified.ratio, amplified.ratio_is_estimated, metadata, seconds)
 
     def finish(
         self,
@@ -288,7 +290,7 @@ class Enhancer:
             pending.result()
         seconds = {"prepare": prepared - clock, "network": time.perf_counter() - prepared}
         metadata = _metadata(network, amplified)
-        return Finished(picture, raw, amplified.ratio, amplified.ratio_is_estimated, metadata, seconds)
+        return Finished(picture, amplified.raw, amplified.ratio, amplified.ratio_is_estimated, metadata, seconds)
 
     def needed_bytes(self, height: int, width: int, *, bytes_per_pixel: int = 3) -> int | None:
         """Return the memory of the process that a frame needs with the weights that were named, about.
@@ -377,6 +379,7 @@ def _metadata(network: _Network, amplified: Amplified) -> dict[str, str]:
         "Software": f"alen {__version__}",
         "Model": f"{network.weights.name} {network.weights.digest}",
         "Engine": network.engine.description,
+        "BlackLevel": ", ".join(f"{level:.2f}" for level in amplified.raw.black_level),
         "ExposureRatio": f"{amplified.ratio:.4g} ({origin})",
     }
 

@@ -7,13 +7,11 @@ looked.
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from alen.cfa import CFA
+from alen.black_level import proven_black_level
 from alen.levels import MAX_RATIO
 from alen.raw import RawImage
 
@@ -25,13 +23,6 @@ MOST_CLIPPED: Final = 0.1
 """Share of the pixels from which on clipping is worth a word: what is clipped stays white."""
 BLACK_DRIFT: Final = 2e-4
 """Of the range: twice the largest drift of the black level that was simulated, beside that of the noise."""
-
-_BLOCK: Final = 64
-"""Side of the blocks, in pixels of one color, whose means tell where black is."""
-_ROW_STEP: Final = 4
-"""Of their rows every fourth is read: enough, and a few milliseconds for twelve megapixels."""
-_DEVIATIONS: Final = 6.0
-"""By how many standard deviations the darkest of some thousand block means has to lie below black."""
 
 
 def out_of_range(raw: RawImage, ratio: float, *, ratio_is_estimated: bool) -> tuple[str, ...]:
@@ -56,39 +47,12 @@ def out_of_range(raw: RawImage, ratio: float, *, ratio_is_estimated: bool) -> tu
     clipped = float(np.mean(raw.mosaic >= raw.white_level))
     if clipped > MOST_CLIPPED:
         found.append(f"{clipped:.0%} of the pixels are clipped; what is lost there stays white.")
-    below = below_black_dn(raw.mosaic, raw.cfa, raw.black_level)
-    if below > BLACK_DRIFT * range_dn:
+    proven = proven_black_level(raw.mosaic, raw.cfa, raw.black_level)
+    drifts = [old - new for old, new in zip(raw.black_level, proven, strict=True)]
+    if max(drifts) > BLACK_DRIFT * range_dn:
         found.append(
-            f"Dark areas lie {below:.1f} DN below the black level of the file, more than noise explains; "
-            "shadows may have a color cast."
+            f"Dark areas lie up to {max(drifts):.1f} DN below the black level of the file, more than noise explains; "
+            f"black is taken as {', '.join(f'{level:.1f}' for level in proven)} DN (R, Gr, Gb, B)"
+            + (", and shadows may keep a color cast." if min(drifts) == 0 else ".")
         )
     return tuple(found)
-
-
-def below_black_dn(mosaic: NDArray[np.uint16], cfa: CFA, black_level: tuple[float, float, float, float]) -> float:
-    """Return by how much the darkest large block lies below black, in DN; 0 if none surely does.
-
-    No light is below black, so a mean that is, beyond its noise, shows a black level that is too high. One that is too
-    low cannot be told from light.
-
-    Args:
-        mosaic: (H, W) uint16.
-        cfa: Its pattern.
-        black_level: Of R, Gr, Gb and B.
-    """
-    n = cfa.size
-    rows, columns = (side // n // _BLOCK for side in mosaic.shape)
-    if not rows or not columns:
-        return 0.0
-    most = 0.0
-    for (y, x), plane in np.ndenumerate(cfa.plane_map(n, n)):
-        pixels = mosaic[y::n, x::n][: rows * _BLOCK : _ROW_STEP, : columns * _BLOCK]
-        blocks = pixels.reshape(rows, _BLOCK // _ROW_STEP, columns, _BLOCK)
-        means = blocks.mean(axis=(1, 3))
-        row, column = np.unravel_index(means.argmin(), means.shape)
-        darkest = blocks[row, :, column]
-        below = black_level[plane] - float(means[row, column])
-        of_rows = float(darkest.mean(axis=1).std()) / math.sqrt(len(darkest))  # row noise moves whole rows
-        if below > _DEVIATIONS * max(of_rows, float(darkest.std()) / math.sqrt(darkest.size)):
-            most = max(most, below)
-    return most
