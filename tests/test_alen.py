@@ -58,7 +58,7 @@ def _planes(n: int, h: int, w: int) -> Tensor:
     [
         (AlenConfig(), 2_771_316),
         (AlenConfig(downsample="max"), 2_685_076),
-        (AlenConfig.fast(), 1_553_880),
+        (AlenConfig.fast(), 1_555_252),
         # without θ and φ, C → C/4 with biases at 32, 64 and 128 channels
         (AlenConfig(pairwise="gaussian"), 2_771_316 - 2 * sum(c // 4 * (c + 1) for c in (32, 64, 128))),
         (AlenConfig(pairwise="dot_product"), 2_771_316),
@@ -81,8 +81,8 @@ def test_xtrans_takes_nine_planes_and_whole_patterns(h: int, w: int, config: Ale
     assert torch.isfinite(pictures).all()
 
 
-@pytest.mark.parametrize("base", ["none", "mixture"])
-def test_odd_sizes_are_continued_by_their_edge_and_cropped(base: Literal["none", "mixture"]) -> None:
+@pytest.mark.parametrize("base", ["none", "mixtures"])
+def test_odd_sizes_are_continued_by_their_edge_and_cropped(base: Literal["none", "mixtures"]) -> None:
     network, planes = _perturbed(_small(dataclasses.replace(AlenConfig.shipped(), base=base))), _planes(1, 13, 16)
     with torch.inference_mode():
         by_hand = network(torch.cat([planes, planes[:, :, -1:].expand(-1, -1, 3, -1)], dim=2))
@@ -156,6 +156,14 @@ def _demosaicked(planes: Tensor) -> NDArray[np.float32]:
     return np.where(above > 1, above**4, above)
 
 
+def _shares(config: AlenConfig, share: int, h: int, w: int) -> Tensor:
+    """A head that paints nothing and gives luma and color one of the pictures alone."""
+    head = torch.zeros(1, config.head_channels, h, w)
+    for mixture in (0, DEMOSAICKED + len(PYRAMID)):
+        head[:, config.picture_channels + mixture + share] = 60.0
+    return head
+
+
 @pytest.mark.parametrize("value", [-3.0, 0.0, 0.5, 1.0, 1.5, 300.0])
 def test_highlights_come_back(value: float) -> None:
     compressed = compress_highlights(torch.tensor(value))
@@ -165,11 +173,9 @@ def test_highlights_come_back(value: float) -> None:
 
 @pytest.mark.parametrize("share", range(DEMOSAICKED))
 def test_no_filter_undershoots_beside_a_lamp(share: int) -> None:
-    network, planes = Alen(AlenConfig(base="mixture")), torch.full((1, 4, 16, 16), 0.1)
+    network, planes = Alen(AlenConfig(base="mixtures")), torch.full((1, 4, 16, 16), 0.1)
     planes[:, :, 4:12, 8:] = 300.0
-    head = torch.zeros(1, network.config.head_channels, 16, 16)
-    head[:, 12 + share] = 60.0
-    picture = eotf_srgb(network.compose(head, planes))
+    picture = eotf_srgb(network.compose(_shares(network.config, share, 16, 16), planes))
     assert picture.min() > -2  # without the root -75 and less
     assert 250 < picture.max() < 1500
 
@@ -237,23 +243,52 @@ def test_lamps_light_no_square_but_their_own() -> None:
 
 
 def test_mixture_shows_what_it_is_told() -> None:
-    network, planes = Alen(AlenConfig(base="mixture")), _planes(1, 40, 56)
+    network, planes = Alen(AlenConfig(base="mixtures")), _planes(1, 40, 56)
 
     def shown(share: int) -> Tensor:
-        head = torch.zeros(1, network.config.head_channels, 40, 56)
-        head[:, 12 + share] = 60.0
-        return network.compose(head, planes)
+        return network.compose(_shares(network.config, share, 40, 56), planes)
 
     malvar = shown(0)[0].permute(1, 2, 0).numpy()
     np.testing.assert_allclose(malvar, eotf_inverse_srgb(_demosaicked(planes)), atol=1e-5)
     transposed = planes[:, [0, 2, 1, 3]].transpose(2, 3)
-    head = torch.zeros(1, network.config.head_channels, 56, 40)
-    head[:, 12 + 1] = 60.0
-    torch.testing.assert_close(shown(2), network.compose(head, transposed).transpose(2, 3), atol=1e-5, rtol=0)
+    columns = network.compose(_shares(network.config, 1, 56, 40), transposed)
+    torch.testing.assert_close(shown(2), columns.transpose(2, 3), atol=1e-5, rtol=0)
     for level, average in enumerate(pyramid(planes, network.config)):
         expected = average.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
         picture = shown(DEMOSAICKED + level).numpy()
         np.testing.assert_allclose(picture, eotf_inverse_srgb(expected.numpy()), atol=2e-6)
+
+
+@pytest.mark.parametrize("config", [AlenConfig(base="mixtures"), AlenConfig.xtrans()], ids=["bayer", "xtrans"])
+def test_luma_of_one_mixture_and_color_of_the_other(config: AlenConfig) -> None:
+    """color + (luma of luma's mixture − luma of color's mixture), linear, with the luma (R + 2 G + B) / 4."""
+    network, count = Alen(config), DEMOSAICKED + len(PYRAMID)
+    generator = torch.Generator().manual_seed(3)
+    planes = torch.rand(1, config.plane_count, 12, 20, generator=generator)
+    pictures = [eotf_srgb(network.compose(_shares(config, share, 12, 20), planes)) for share in range(count)]
+    weight = 2 * torch.randn(1, 2 * count, 12, 20, generator=generator)
+    head = torch.cat([torch.zeros(1, config.picture_channels, 12, 20), weight], dim=1)
+
+    def mixture(logits: Tensor) -> Tensor:
+        shares = logits.exp() / logits.exp().sum(dim=1, keepdim=True)
+        pixels = shares.repeat_interleave(config.shuffle, 2).repeat_interleave(config.shuffle, 3)
+        return sum((pixels[:, [i]] * picture for i, picture in enumerate(pictures)), torch.zeros(()))
+
+    luma, color = mixture(weight[:, :count]), mixture(weight[:, count:])
+    difference = luma - color
+    expected = color + (difference[:, [0]] + 2 * difference[:, [1]] + difference[:, [2]]) / 4
+    torch.testing.assert_close(eotf_srgb(network.compose(head, planes)), expected, atol=2e-5, rtol=0)
+
+
+def test_the_base_alone_is_the_picture_without_paint() -> None:
+    network = _small(AlenConfig(base="mixtures"))
+    planes = _planes(1, 16, 24)
+    with torch.no_grad():
+        picture, base = network.with_base(planes)
+        torch.testing.assert_close(picture, network(planes))
+        assert (picture - base).abs().max() > 1e-3
+        network.head.weight[:12], network.head.bias[:12] = 0, 0
+        torch.testing.assert_close(base, network(planes), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("share", range(DEMOSAICKED))
@@ -263,9 +298,7 @@ def test_an_xtrans_mixture_shows_what_it_is_told(share: int) -> None:
     rng = np.random.default_rng(0)
     mosaic = rng.uniform(0, 1, (48, 60)).astype(np.float32)
     planes = torch.from_numpy(pack_xtrans(mosaic, xtrans_reference()))[None]
-    head = torch.zeros(1, network.config.head_channels, 16, 20)
-    head[:, 27 + share] = 60.0
-    picture = network.compose(head, planes)[0].permute(1, 2, 0).numpy()
+    picture = network.compose(_shares(network.config, share, 16, 20), planes)[0].permute(1, 2, 0).numpy()
     kernels = xtrans_kernels(("isotropic", "rows", "columns")[share])
     places = {place: 4 * plane + 2 * y + x for plane, (y, x), place in xtrans_places()}
     for y, x in ((6, 6), (20, 33), (41, 53)):  # a pattern away from the edge
@@ -285,9 +318,7 @@ def test_xtrans_of_one_color_stays_so_up_to_the_edge() -> None:
     mosaic = mosaic_from_rgb(np.broadcast_to(color, (36, 48, 3)), xtrans_reference())
     planes = torch.from_numpy(pack_xtrans(mosaic, xtrans_reference()))[None]
     for share in range(DEMOSAICKED + len(PYRAMID)):
-        head = torch.zeros(1, network.config.head_channels, 12, 16)
-        head[:, 27 + share] = 60.0
-        picture = network.compose(head, planes)[0].permute(1, 2, 0).numpy()
+        picture = network.compose(_shares(network.config, share, 12, 16), planes)[0].permute(1, 2, 0).numpy()
         np.testing.assert_allclose(picture, np.broadcast_to(eotf_inverse_srgb(color), picture.shape), atol=1e-5)
 
 

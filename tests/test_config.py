@@ -22,7 +22,7 @@ from alen.errors import SettingsError
         {"cfa": "quad"},
         {"input_levels": "raw"},
         {"pairwise": "cosine"},
-        {"base": "mixture", "cfa": "xtrans"},
+        {"base": "mixtures", "cfa": "xtrans"},
         {"base": "demosaic", "cfa": "xtrans"},
     ],
 )
@@ -53,10 +53,10 @@ def test_defaults_are_the_paper() -> None:
     assert config.head_channels == 12
 
 
-def test_the_shipped_form_predicts_a_weight_for_its_base() -> None:
+def test_the_shipped_form_predicts_shares_of_luma_and_color() -> None:
     config = AlenConfig.shipped()
     assert config.target == "camera"
-    assert config.head_channels == 12 + 3 + 4
+    assert config.head_channels == 12 + 2 * (3 + 4)
 
 
 def test_frozen_and_by_keyword() -> None:

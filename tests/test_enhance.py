@@ -69,7 +69,7 @@ def xtrans_enhancer(tmp_path_factory: pytest.TempPathFactory) -> Enhancer:
     network = Alen(config)
     with torch.no_grad():
         network.head.weight.zero_()
-        network.head.bias.view(config.head_channels, -1)[27] = 60.0  # the share of that demosaicked picture
+        network.head.bias.view(config.head_channels, -1)[[27, 34]] = 60.0  # its shares of luma and of color
     arrays = {name: value.numpy() for name, value in network.state_dict().items()}
     path = tmp_path_factory.mktemp("weights") / "small-xtrans.safetensors"
     save_weights(path, arrays, config, TrainingFacts(steps=0, photographs=0))

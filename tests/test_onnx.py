@@ -126,7 +126,7 @@ def test_the_command_writes_a_file_that_explains_itself(tmp_path: Path, capsys: 
     assert said["input"] == "linear, white-balanced, times exposure ratio, signed"
     assert said["output"].startswith("linear camera RGB")
     assert (said["target"], said["licence"], said["digest"]) == ("camera", "Apache-2.0", weights.digest)
-    assert json.loads(said["config"])["base"] == "mixture"
+    assert json.loads(said["config"])["base"] == "mixtures"
     assert [entry.name for entry in (*model.graph.input, *model.graph.output)] == ["planes", "picture"]
     assert list(path.parent.iterdir()) == [path]
 

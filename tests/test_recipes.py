@@ -86,6 +86,7 @@ def test_both_shipped_forms_have_a_recipe() -> None:
     slow, fast = recipes.camera(), recipes.camera("alen-fast")
     assert slow.network == AlenConfig.shipped()
     assert slow.gate_rate == fast.gate_rate < 1
-    assert [stage.hard_share for stage in slow.stages] == [stage.hard_share for stage in fast.stages] == [0, 0.3, 0.3]
+    assert [stage.hard_share for stage in slow.stages] == [stage.hard_share for stage in fast.stages] == [0.2, 0.3, 0.3]
+    assert slow.base_weight == fast.base_weight > 0
     assert fast.network == AlenConfig.fast()
     assert fast.network.target == "camera"

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from alen.config import AlenConfig
+from alen.config import AlenConfig, SidUnetConfig
 from alen.errors import DeviceError, SettingsError, TrainingError
 from alen.training import loop
 from alen.training.config import Drop, Stage, TrainingConfig
@@ -182,6 +182,22 @@ def test_gates_learn_at_their_own_rate(photos: Path, tmp_path: Path) -> None:
     assert not np.array_equal(arrays["head.weight"], start.state_dict()["head.weight"].numpy())
 
 
+def test_the_base_is_judged_beside_the_picture(photos: Path, tmp_path: Path) -> None:
+    """By its log L2 with a weight of its own; where nothing is painted, base and picture are one."""
+    plain = dataclasses.replace(TINY, steps=1, ssim_weight=0.0, validate_every=1)
+    losses, start = {}, loop.build_network(TINY.network)
+    with torch.no_grad():
+        start.head.weight[:12], start.head.bias[:12] = 0, 0
+    source = Photographs(photos, photos.parent / "decoded")
+    loop.save_weights_of(start, plain, tmp_path / "start.safetensors", 0, source, {})
+    for weight in (0.0, 0.5, 2.0):
+        config, run = dataclasses.replace(plain, base_weight=weight), tmp_path / f"{weight}"
+        train(config, photos, run, workers=0, initial_weights=tmp_path / "start.safetensors")
+        losses[weight] = float(_read(run / "log.csv")[0]["loss"])
+    assert losses[0.5] == pytest.approx(1.5 * losses[0.0], rel=1e-4)
+    assert losses[2.0] == pytest.approx(3.0 * losses[0.0], rel=1e-4)
+
+
 def test_parts_of_a_step_are_one_large_batch(photos: Path, tmp_path: Path) -> None:
     whole = dataclasses.replace(
         TINY, steps=2, stages=(Stage(share=1.0, patch_size=16, batch_size=4),), loss="l2_ssim", validate_every=2
@@ -216,6 +232,9 @@ def test_stages_cover_the_run() -> None:
         {"ratios": (0.5, 3.0)},
         {"ema_decay": 1.0},
         {"gate_rate": -0.1},
+        {"base_weight": -0.1},
+        {"base_weight": 0.5, "network": SidUnetConfig(target="camera")},
+        {"base_weight": 0.5, "network": AlenConfig(target="camera")},
         {"accumulate": 0},
         {"epochs": 0},
         {"loss": "l3"},

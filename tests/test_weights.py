@@ -119,7 +119,7 @@ def _header(**changes: Any) -> dict[str, str]:
         ({"format": "pt"}, "without the header"),
         ({"alen": "not JSON"}, "cannot be understood"),
         ({"alen": "{}"}, "cannot be understood"),
-        (_header(format=2), "header format 2; this version of alen reads 1"),
+        (_header(format=3), "header format 3; this version of alen reads up to 2"),
         (_header(network="Gpt"), "cannot be understood"),
         (_header(config={"depth": 3}), "cannot be understood"),
         (_header(config={"widths": [3, 5]}), "cannot be understood"),
@@ -132,6 +132,24 @@ def test_headers_that_are_not_ours(tmp_path: Path, metadata: dict[str, str] | No
     with pytest.raises(WeightsError, match=message) as caught:
         load_weights(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("config", [AlenConfig.fast(), AlenConfig.shipped()], ids=["alen-fast", "alen"])
+def test_one_mixture_of_the_first_format_becomes_two_alike(tmp_path: Path, config: AlenConfig) -> None:
+    """Files of before luma and color had shares of their own: every pixel of a position keeps its channels."""
+    path, unshuffled, painted = tmp_path / "old.safetensors", config.unshuffle**2, config.picture_channels
+    rng = np.random.default_rng(0)
+    head = rng.normal(size=((painted + 7) * unshuffled, config.widths[0], 1, 1)).astype(np.float32)
+    settings = dataclasses.asdict(config) | {"base": "mixture"}
+    arrays = {"head.weight": head, "head.bias": np.ascontiguousarray(head[:, 0, 0, 0])}
+    save_file(arrays, path, metadata=_header(format=1, config=settings))
+    loaded = load_weights(path)
+    assert loaded.config == config
+    weight = loaded.arrays["head.weight"].reshape(config.head_channels, unshuffled, -1)
+    before = head.reshape(painted + 7, unshuffled, -1)
+    np.testing.assert_array_equal(weight[: painted + 7], before)
+    np.testing.assert_array_equal(weight[painted + 7 :], before[painted:])
+    assert loaded.arrays["head.bias"].shape == (config.head_channels * unshuffled,)
 
 
 @pytest.mark.parametrize("length", [0, 5, 100, -4])

@@ -9,10 +9,13 @@ from alen.cfa import XTRANS_PLANES, FilterArray, reference
 from alen.errors import SettingsError
 
 DEMOSAICKED: Final = 3
-"""Demosaicked inputs in the "mixture" base: the same in all directions, along the rows, along the columns."""
+"""Demosaicked inputs in the "mixtures" base: the same in all directions, along the rows, along the columns."""
 
 PYRAMID: Final = (2, 4, 16, 64)
-"""Sides of the averages in the "mixture" base, in packed pixels."""
+"""Sides of the averages in the "mixtures" base, in packed pixels."""
+
+LUMA: Final = (0.25, 0.5, 0.25)
+"""What R, G and B, linear and white-balanced, count in the luma of the "mixtures" base."""
 
 PYRAMID_CEILING: Final = 1.5
 """Averages over 4 × 4 packed pixels are clipped here before they are averaged on, so that a lamp does not light the
@@ -98,10 +101,10 @@ class AlenConfig(_Layout):
     is as published."""
     key_grid: int | None = None
     """Side of the grid of keys and values; None pools them 4 × 4, as published: their number grows with the frame."""
-    base: Literal["none", "demosaic", "mixture"] = "none"
-    """What the painted picture is added to: nothing; the demosaicked input times a weight predicted per pixel; or a
-    mixture, predicted per cell, of the input demosaicked in `DEMOSAICKED` ways and its averages over squares of
-    `PYRAMID` packed pixels."""
+    base: Literal["none", "demosaic", "mixtures"] = "none"
+    """What the painted picture is added to: nothing; the demosaicked input times a weight predicted per pixel; or two
+    mixtures, predicted per packed pixel, of the input demosaicked in `DEMOSAICKED` ways and its averages over squares
+    of `PYRAMID` packed pixels: the luma (`LUMA`) of the one, the color differences to the luma of the other."""
 
     def __post_init__(self) -> None:
         """Raise SettingsError on values no network can be built from."""
@@ -114,16 +117,16 @@ class AlenConfig(_Layout):
             raise SettingsError(f"key_grid is at least 1; got {self.key_grid}.")
         if self.gate_scale <= 0 or (self.gate_limit is not None and self.gate_limit <= 0):
             raise SettingsError(f"gate_scale and gate_limit are above 0; got {self.gate_scale}, {self.gate_limit}.")
-        if self.cfa == "xtrans" and self.base != "none" and (self.base, self.unshuffle) != ("mixture", 2):
+        if self.cfa == "xtrans" and self.base != "none" and (self.base, self.unshuffle) != ("mixtures", 2):
             raise SettingsError(
-                "The base of an X-Trans network is none, or a mixture with unshuffle 2, which makes a position a whole "
+                "The base of an X-Trans network is none, or mixtures with unshuffle 2, which makes a position a whole "
                 f"pattern of 6 × 6 pixels; got {self.base} and unshuffle {self.unshuffle}."
             )
 
     @classmethod
     def shipped(cls) -> Self:
         """Return the form of the weights "alen"."""
-        return cls(target="camera", brightness=(0.25, 1.0, 4.0, 16.0), gate_scale=2.0, key_grid=16, base="mixture")
+        return cls(target="camera", brightness=(0.25, 1.0, 4.0, 16.0), gate_scale=2.0, key_grid=16, base="mixtures")
 
     @classmethod
     def fast(cls) -> Self:
@@ -133,7 +136,7 @@ class AlenConfig(_Layout):
     @classmethod
     def xtrans(cls) -> Self:
         """Return the form of the weights "alen-xtrans": unshuffled, a position is a whole pattern of 6 × 6 pixels."""
-        return replace(cls.fast(), cfa="xtrans", widths=(64, 96, 128, 192))
+        return replace(cls.fast(), cfa="xtrans", widths=(96, 96, 128, 192))
 
     @property
     def input_channels(self) -> int:
@@ -148,7 +151,7 @@ class AlenConfig(_Layout):
     @property
     def head_channels(self) -> int:
         """Channels a packed pixel gets of the head: those of the picture, and those for the weights of the base."""
-        shares = {"none": 0, "demosaic": self.shuffle**2, "mixture": DEMOSAICKED + len(PYRAMID)}
+        shares = {"none": 0, "demosaic": self.shuffle**2, "mixtures": 2 * (DEMOSAICKED + len(PYRAMID))}
         return self.picture_channels + shares[self.base]
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from alen import __version__
-from alen.config import DEMOSAICKED, PYRAMID, PYRAMID_CEILING, AlenConfig, SidUnetConfig
+from alen.config import DEMOSAICKED, LUMA, PYRAMID, PYRAMID_CEILING, AlenConfig, SidUnetConfig
 from alen.demosaic import demosaicking_kernels
 from alen.weights import Weights, conventions
 
@@ -129,14 +129,22 @@ def _compose(graph: _Graph, config: AlenConfig, head: str, patterns: str, padded
         base = graph.add("Mul", share, graph.shuffle(graph.encode(demosaicked(isotropic)), side))
         return graph.add("Add", graph.shuffle(painted, side), base)
 
-    shares = graph.add("Softmax", weight, axis=1)
+    count = DEMOSAICKED + len(PYRAMID)
+    of_luma = graph.add("Softmax", graph.channels(weight, 0, count), axis=1)
+    of_color = graph.add("Softmax", graph.channels(weight, count, 2 * count), axis=1)
     pictures = [demosaicked(kernels) for kernels in (isotropic, *directional)]
     assert len(pictures) == DEMOSAICKED
     to_pixels = graph.integers(np.repeat(np.arange(3), side**2))  # gives each of three colors to its pixels
     pictures += [graph.add("Gather", level, to_pixels, axis=1) for level in _pyramid(graph, config, padded)]
-    base = graph.total(
-        [graph.add("Mul", graph.channels(shares, i, i + 1), picture) for i, picture in enumerate(pictures)]
-    )
+
+    def mixture(shares: str) -> str:
+        terms = enumerate(pictures)
+        return graph.total([graph.add("Mul", graph.channels(shares, i, i + 1), picture) for i, picture in terms])
+
+    color = mixture(of_color)
+    apart = graph.add("Sub", mixture(of_luma), color)
+    luma = graph.constant(np.kron([LUMA, LUMA, LUMA], np.eye(side**2)).astype(np.float32)[:, :, None, None])
+    base = graph.add("Add", color, graph.add("Conv", apart, luma))
     return graph.shuffle(graph.add("Add", painted, graph.encode(base)), side)
 
 

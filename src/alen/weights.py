@@ -20,11 +20,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from alen.cfa import PLANES, XTRANS_PLANES, FilterArray
-from alen.config import AlenConfig, SidUnetConfig
+from alen.config import DEMOSAICKED, PYRAMID, AlenConfig, SidUnetConfig
 from alen.errors import SettingsError, WeightsError
 
-FORMAT: Final = 1
-"""Version of the header."""
+FORMAT: Final = 2
+"""Version of the header. In version 1 the base of the attention network was one "mixture" for luma and color alike."""
 
 DEFAULT: Final = "alen"
 """Name of the shipped weights that are used when none are named."""
@@ -153,8 +153,11 @@ def load_weights(path: Path) -> Weights:
         raise WeightsError(f"{path}: a safetensors file, but without the header that alen writes.")
     try:
         header = json.loads(text)
-        if header["format"] != FORMAT:
-            raise WeightsError(f"{path}: header format {header['format']}; this version of alen reads {FORMAT}.")
+        if header["format"] not in (1, FORMAT):
+            raise WeightsError(f"{path}: header format {header['format']}; this version of alen reads up to {FORMAT}.")
+        if header["format"] == 1 and header["config"].get("base") == "mixture":
+            header["config"]["base"] = "mixtures"
+            arrays |= _two_mixtures(arrays, header["config"]["unshuffle"])
         settings = {k: tuple(v) if isinstance(v, list) else v for k, v in header["config"].items()}
         config = _NETWORKS[header["network"]](**settings)
         facts = TrainingFacts(**header["facts"] | {"first_losses": tuple(header["facts"].get("first_losses", ()))})
@@ -162,6 +165,13 @@ def load_weights(path: Path) -> Weights:
         raise WeightsError(f"{path}: its header cannot be understood ({error!r}).") from error
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
     return Weights(Path(path).stem, digest, config, arrays, facts)
+
+
+def _two_mixtures(arrays: Mapping[str, NDArray[np.float32]], unshuffle: int) -> dict[str, NDArray[np.float32]]:
+    """Return the last layer of a network with one mixture so that both mixtures are that one: the same pictures."""
+    channels = (DEMOSAICKED + len(PYRAMID)) * unshuffle**2
+    names = ("head.weight", "head.bias")
+    return {name: np.concatenate([arrays[name], arrays[name][-channels:]]) for name in names}
 
 
 def shipped_names() -> tuple[str, ...]:

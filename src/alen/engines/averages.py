@@ -1,4 +1,4 @@
-"""Averages of packed planes over squares, the smooth part of the "mixture" base: see `alen.models.alen.pyramid`.
+"""Averages of packed planes over squares, the smooth part of the "mixtures" base: see `alen.models.alen.pyramid`.
 
 They are kept one value per square, which is a sixteenth of the planes and less, and continued to every pixel where the
 picture is composed: down the columns here, along the rows in `alen.engines.graph.composition`.

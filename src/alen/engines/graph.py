@@ -23,7 +23,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from alen.config import DEMOSAICKED, PYRAMID, AlenConfig
+from alen.config import DEMOSAICKED, LUMA, PYRAMID, AlenConfig
 from alen.demosaic import demosaicking_kernels
 
 _SLOPE = np.float32(0.2)
@@ -150,9 +150,9 @@ def composition(config: AlenConfig, rows: int, width: int) -> Any:
     """Return the ov.Model that makes the picture of some rows; of fixed size, which halves its time.
 
     Inputs: "head" (1, 3·s² and more, rows, w), s mosaic pixels being a packed pixel's side; with a base "planes"
-    (1, P, rows + 2m, w + 2m), the same rows with m = `margin` packed pixels more on each side; with the "mixture" base,
-    for each of `PYRAMID`, "average{side}" (1, 3, rows, ⌈w/side⌉), continued along the rows here. Of X-Trans the rows
-    begin with an even one, and are even in number. Output: "linear" (s·rows, s·w, 3).
+    (1, P, rows + 2m, w + 2m), the same rows with m = `margin` packed pixels more on each side; with the base
+    "mixtures", for each of `PYRAMID`, "average{side}" (1, 3, rows, ⌈w/side⌉), continued along the rows here. Of X-Trans
+    the rows begin with an even one, and are even in number. Output: "linear" (s·rows, s·w, 3).
     """
     side, period = config.shuffle, config.period
     head = ops.parameter([1, config.head_channels, rows, width], np.float32, name="head")
@@ -161,20 +161,30 @@ def composition(config: AlenConfig, rows: int, width: int) -> Any:
     )
     if config.base == "none":
         encoded, parameters = ops.depth_to_space(head, "depth_first", side), [head]
-    elif config.base == "mixture":
+    elif config.base == "mixtures":
         levels = [ops.parameter([1, 3, rows, -(-width // of)], np.float32, name=f"average{of}") for of in PYRAMID]
         painted, weight = ops.variadic_split(head, 1, [3 * side**2, config.head_channels - 3 * side**2]).outputs()
-        shares = ops.split(ops.softmax(weight, 1), 1, DEMOSAICKED + len(PYRAMID)).outputs()
+        count = DEMOSAICKED + len(PYRAMID)
+        of_luma, of_color = (ops.softmax(half, 1) for half in ops.split(weight, 1, 2).outputs())
+        shares, apart = (
+            ops.split(all_shares, 1, count).outputs() for all_shares in (of_color, ops.subtract(of_luma, of_color))
+        )
         smooth = _sum(
-            ops.multiply(_along_rows(level, of, width), share)
-            for level, of, share in zip(levels, PYRAMID, shares[DEMOSAICKED:], strict=True)
+            ops.add(ops.multiply(fine, share), ops.multiply(_luma(fine), more))
+            for fine, share, more in zip(
+                (_along_rows(level, of, width) for level, of in zip(levels, PYRAMID, strict=True)),
+                shares[DEMOSAICKED:],
+                apart[DEMOSAICKED:],
+                strict=True,
+            )
         )  # (1, 3, h, w)
         manifold = ops.constant(np.kron(np.eye(3), np.ones((side**2, 1))).astype(np.float32)[:, :, None, None])
         base = ops.convolution(smooth, manifold, [1, 1], [0, 0], [0, 0], [1, 1])  # each color to its s² pixels
         compressed = _compress_highlights(planes)
         if period > 1:
             compressed = ops.space_to_depth(compressed, "depth_first", period)
-        for kernel, share in zip(demosaicking_kernels(config.cfa), shares, strict=False):
+        luma = []
+        for kernel, share, more in zip(demosaicking_kernels(config.cfa), shares, apart, strict=False):
             # the planes may reach further on a side than the kernel does
             beyond = {axis: margin(config) // period - kernel.shape[axis] // 2 for axis in (2, 3)}
             cut = [axis for axis, rows_or_columns in beyond.items() if rows_or_columns]
@@ -185,7 +195,10 @@ def composition(config: AlenConfig, rows: int, width: int) -> Any:
             detail = ops.convolution(around, ops.constant(kernel), [1, 1], [0, 0], [0, 0], [1, 1])
             if period > 1:
                 detail = ops.depth_to_space(detail, "depth_first", period)
-            base = ops.add(base, ops.multiply(_expand_highlights(detail), share))  # (1, 3·s², h, w)
+            detail = _expand_highlights(detail)
+            base = ops.add(base, ops.multiply(detail, share))  # (1, 3·s², h, w)
+            luma.append(ops.multiply(_luma(detail), more))
+        base = ops.add(base, ops.concat([_sum(luma)] * 3, 1))
         encoded = ops.depth_to_space(ops.add(painted, _encode(base)), "depth_first", side)
         parameters = [head, planes, *levels]
     else:
@@ -215,7 +228,7 @@ def _along_rows(level: Node, side: int, width: int) -> Node:
 
 def margin(config: AlenConfig) -> int:
     """Return by how many packed pixels the planes that `composition` gets reach beyond the picture."""
-    return {"none": 0, "demosaic": 1, "mixture": 2}[config.base]
+    return {"none": 0, "demosaic": 1, "mixtures": 2}[config.base]
 
 
 class _Builder:
@@ -363,6 +376,12 @@ def _positions(x: Node) -> Node:
     _, channels, height, width = _shape(x)
     last = ops.transpose(x, [0, 2, 3, 1])  # (1, h, w, D)
     return ops.reshape(last, np.array([1, 1, height * width, channels]), special_zero=False)
+
+
+def _luma(picture: Node) -> Node:
+    """See `alen.models.alen`: the luma of pictures whose first third of channels is R, then G, then B."""
+    colors = ops.split(picture, 1, 3).outputs()
+    return _sum(ops.multiply(color, _constant(share)) for color, share in zip(colors, LUMA, strict=True))
 
 
 def _encode(linear: Node) -> Node:

@@ -193,7 +193,7 @@ class OpenVinoEngine:
         step = max(_SURVEYED // (width * ROWS), 1) * ROWS
         sums = np.zeros(self._config.input_channels)
         levels: list[NDArray[np.float32]] = []
-        if self._config.base == "mixture":
+        if self._config.base == "mixtures":
             levels = [np.empty((3, -(-height // side), -(-width // side)), dtype=np.float32) for side in PYRAMID]
         for top in range(0, height, step):
             part = planes.rows(top, min(top + step, height))

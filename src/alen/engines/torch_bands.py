@@ -209,7 +209,7 @@ class BandedAlen:
         step = max(_SURVEYED // (width * max(PYRAMID)), 1) * max(PYRAMID)
         sums = torch.zeros(self.config.input_channels, dtype=torch.float64)
         smooth: list[Tensor] = []
-        if self.config.base == "mixture":
+        if self.config.base == "mixtures":
             shapes = [(1, 3, -(-height // side), -(-width // side)) for side in PYRAMID]
             smooth = [torch.empty(shape, device=self._device) for shape in shapes]
         for top in range(0, height, step):
@@ -405,7 +405,7 @@ def kept_bytes(config: AlenConfig, height: int, width: int, dtype: torch.dtype) 
     )
     side = config.unshuffle
     first = first_features_bytes(config, height // side, width // side, dtype)
-    smooth = sum(12 * height * width / side**2 for side in PYRAMID) if config.base == "mixture" else 0.0
+    smooth = sum(12 * height * width / side**2 for side in PYRAMID) if config.base == "mixtures" else 0.0
     features = channels * dtype.itemsize * height * width / side**2
     return round(features + smooth) + (first if first <= FIRST_BYTES else 0)
 

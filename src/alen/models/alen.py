@@ -3,7 +3,7 @@
 "Attention-based network for low-light image enhancement", C. Zhang et al., ICME 2020, https://arxiv.org/abs/2005.09829,
 as its figures draw it (the authors' released code swaps the inverted shuffle for max-pooling). What we add, each off by
 default and on in `AlenConfig.shipped`: gates that start as the identity, keys on a fixed grid, and a base under what
-the network paints, mixed cell by cell from the input demosaicked in three ways and its averages.
+the network paints, mixed cell by cell, luma and color apart, from the input demosaicked in three ways and its averages.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alen.config import DEMOSAICKED, PYRAMID, PYRAMID_CEILING, AlenConfig
+from alen.config import DEMOSAICKED, LUMA, PYRAMID, PYRAMID_CEILING, AlenConfig
 from alen.demosaic import demosaicking_kernels
 from alen.models.layers import (
     SLOPE,
@@ -128,6 +128,16 @@ class Alen(nn.Module):
             return self.forward(padded)[:, :, : self.config.shuffle * h, : self.config.shuffle * w]
         return self.compose(self.features(self.expose(planes)), planes)
 
+    def with_base(self, planes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the picture, and the base alone that it was painted on, both as of `forward`.
+
+        The sides are multiples of `AlenConfig.multiple`. Without a base that is zero.
+        """
+        head = self.features(self.expose(planes))
+        picture = self.compose(head, planes)
+        painted = head[:, : self.config.picture_channels].to(picture.dtype)
+        return picture, picture - F.pixel_shuffle(painted, self.config.shuffle)
+
     def expose(self, planes: Tensor) -> Tensor:
         """Return the input stack: the planes at each brightness, clipped to [−1, 1], (N, B·P·u², h/u, w/u).
 
@@ -153,7 +163,7 @@ class Alen(nn.Module):
         if self.config.base == "none":
             return self.mix(head, planes, [])
         around = self.continued(planes, (MARGIN,) * 4)
-        return self.mix(head, around, pyramid(planes, self.config) if self.config.base == "mixture" else [])
+        return self.mix(head, around, pyramid(planes, self.config) if self.config.base == "mixtures" else [])
 
     def continued(self, planes: Tensor, padding: tuple[int, ...]) -> Tensor:
         """Return planes (N, P, h, w) with packed pixels added on the left, right, top and bottom.
@@ -171,7 +181,7 @@ class Alen(nn.Module):
             head: The head's channels (N, C, h, w) of the piece.
             around: (N, P, h + 2·`MARGIN`, w + 2·`MARGIN`) float32, the piece's planes and those around it; beyond the
                 frame's edges they are repeated. Not looked at without a base. Of X-Trans a piece begins at an even row.
-            smooth: With the base "mixture" the piece of what `pyramid` returns, else nothing.
+            smooth: With the base "mixtures" the piece of what `pyramid` returns, else nothing.
 
         Returns:
             (N, 3, s·h, s·w) float32.
@@ -189,12 +199,18 @@ class Alen(nn.Module):
                 return F.pixel_shuffle(painted, side) + torch.sigmoid(F.pixel_shuffle(weight, side)) * base
             along_rows = self._demosaicked(around, self.along_rows)
             along_columns = self._demosaicked(around, self.along_columns)
-            shares = torch.softmax(weight, dim=1).chunk(DEMOSAICKED + len(PYRAMID), dim=1)  # (N, 1, h, w) each
-            base = shares[0] * isotropic + shares[1] * along_rows + shares[2] * along_columns
-            average = torch.zeros_like(smooth[0])
-            for share, level in zip(shares[DEMOSAICKED:], smooth, strict=True):
-                average = average + share * level
-            base = base + average.repeat_interleave(side**2, dim=1)
+            count = DEMOSAICKED + len(PYRAMID)
+            of_luma, of_color = (torch.softmax(half, dim=1) for half in weight.chunk(2, dim=1))
+            apart = (of_luma - of_color).chunk(count, dim=1)  # (N, 1, h, w) each, as the shares of color
+            shares = of_color.chunk(count, dim=1)
+            base, average = torch.zeros_like(isotropic), torch.zeros_like(smooth[0])
+            luma = torch.zeros_like(base[:, : side**2])  # what the mixture for luma adds to that for color
+            for picture, share, more in zip((isotropic, along_rows, along_columns), shares, apart, strict=False):
+                base = base + share * picture
+                luma = luma + more * _luma(picture)
+            for level, share, more in zip(smooth, shares[DEMOSAICKED:], apart[DEMOSAICKED:], strict=True):
+                average = average + share * level + more * _luma(level)
+            base = base + luma.repeat(1, 3, 1, 1) + average.repeat_interleave(side**2, dim=1)
             return F.pixel_shuffle(painted + eotf_inverse_srgb(base), side)
 
     def _demosaicked(self, around: Tensor, kernels: Tensor) -> Tensor:
@@ -236,6 +252,12 @@ def averages(planes: Tensor, config: AlenConfig) -> list[Tensor]:
             coarse = coarse.clamp(max=PYRAMID_CEILING)
         levels.append(coarse)
     return levels
+
+
+def _luma(picture: Tensor) -> Tensor:
+    """Return the luma (N, C/3, h, w) of pictures whose first third of C channels is R, then G, then B."""
+    red, green, blue = picture.chunk(3, dim=1)
+    return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
 
 
 def _zero_bias(layer: nn.Conv2d | nn.ConvTranspose2d) -> None:

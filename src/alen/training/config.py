@@ -81,6 +81,9 @@ class TrainingConfig:
     """Decoupled weight decay; with 0, AdamW is Adam."""
     ssim_weight: float = 0.3
     """Weight of 1 − SSIM in the losses that have it."""
+    base_weight: float = 0.0
+    """Weight of the log L2 of the base alone, of networks with the base "mixtures", beside the loss of the picture.
+    Without it the network mixes averages in where there is detail, and paints part of the detail on top."""
     ema_decay: float = 0.999
     """Decay of the moving average of the weights, which is what is judged and shipped; 0 ships the weights as they
     are."""
@@ -108,8 +111,10 @@ class TrainingConfig:
         times = [drop.after for drop in self.drops]
         if times != sorted(times) or not all(0 < time < 1 for time in times):
             raise SettingsError(f"drops come after rising shares of the run, between 0 and 1; got {times}.")
-        if self.gate_rate < 0:
-            raise SettingsError(f"gate_rate is not below 0; got {self.gate_rate}.")
+        if self.gate_rate < 0 or self.base_weight < 0:
+            raise SettingsError(f"gate_rate and base_weight are not below 0; got {self.gate_rate}, {self.base_weight}.")
+        if self.base_weight and not (isinstance(self.network, AlenConfig) and self.network.base == "mixtures"):
+            raise SettingsError('base_weight is for networks with the base "mixtures".')
         if not self.stages or abs(sum(stage.share for stage in self.stages) - 1) > 1e-6:
             raise SettingsError("The shares of the stages add up to 1.")
         for stage in self.stages:

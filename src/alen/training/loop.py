@@ -22,7 +22,7 @@ from alen.models.attention import ChannelGate
 from alen.models.sid_unet import SidUnet
 from alen.training.checkpoint import load_checkpoint, save_checkpoint
 from alen.training.config import TrainingConfig
-from alen.training.losses import training_loss
+from alen.training.losses import log_l2, roll_off, training_loss
 from alen.training.processes import Processes
 from alen.training.records import Records, describe_run
 from alen.training.sources import Source
@@ -142,8 +142,10 @@ def train(
             planes = planes.to(processes.device, memory_format=torch.channels_last)
             truth = truth.to(processes.device)
             with torch.autocast(processes.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                prediction = network(planes)
+                prediction, base = (network(planes), None) if not config.base_weight else network.with_base(planes)
             part = training_loss(prediction.float(), truth, config.loss, ssim_weight=config.ssim_weight)
+            if base is not None:
+                part = part + config.base_weight * log_l2(roll_off(base), roll_off(truth))
             part = part / config.accumulate
             part.backward()  # type: ignore[no-untyped-call]
             loss += part.detach()
