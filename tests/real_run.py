@@ -1,6 +1,6 @@
 """A small run on a miniature See-in-the-Dark: a script for the tests that kill processes, and for torchrun.
 
-Usage: real_run.py DATA CACHE RUN BATCH [--resume]. Each process leaves its number in RUN.pids.
+Usage: real_run.py DATA CACHE RUN BATCH [--resume] [--ahead]. Each process leaves its number in RUN.pids.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main(data: str, cache: str, run: str, batch: str, *options: str) -> None:
     (folder / os.environ.get("RANK", "0")).write_text(str(os.getpid()))
     source = see_in_the_dark(Path(data), "sony", Path(cache))
     config = small(SONY(), batch=int(batch), steps=40)
-    train(config, source, Path(run), resume="--resume" in options, threads=1, workers=0)
+    train(config, source, Path(run), resume="--resume" in options, threads=1, workers=int("--ahead" in options))
 
 
 if __name__ == "__main__":

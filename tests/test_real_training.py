@@ -176,6 +176,37 @@ def _kill_after(command: list[str], run: Path, steps: int) -> None:
     assert started.returncode != 0
 
 
+def _descendants(pid: int) -> list[int]:
+    children = [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return children + [below for child in children for below in _descendants(child)]
+
+
+@pytest.mark.skipif(not Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").exists(), reason="asks Linux's /proc")
+def test_a_killed_run_leaves_no_process_behind(cache: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = [*_command(cache, run, batch=1, processes=1), "--ahead"]
+    with subprocess.Popen(command, env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as started:
+        deadline = time.monotonic() + _PATIENCE_S
+        while not (run / "log.csv").exists() or len((run / "log.csv").read_text().splitlines()) < 3:
+            assert started.poll() is None, "the run ended before it was killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        helpers = _descendants(started.pid)
+        started.kill()
+    assert len(helpers) >= 2  # a worker, and the server it was forked from
+    while any(_is_alive(pid) for pid in helpers):
+        assert time.monotonic() < deadline, "a data worker outlives its run"
+        time.sleep(0.05)
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether there is such a process, and it is not only waiting to be buried."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_killed_run_goes_on_as_if_nothing_had_been(cache: Path, tmp_path: Path, processes: int) -> None:
     """And two processes compute what one does with twice the batch."""

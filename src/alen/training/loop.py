@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -249,7 +252,7 @@ def _batches(
         batch_sampler=_Plan(config, start, processes),
         num_workers=workers,
         prefetch_factor=4 if workers else None,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_start_worker,
         multiprocessing_context="forkserver" if workers else None,
     )
     return iter(loader)
@@ -277,9 +280,18 @@ class _Plan(Sampler[list[tuple[int, int]]]):
                 index += self.processes.count * stage.batch_size
 
 
-def _one_thread(_worker: int) -> None:
-    """Keep a data worker from competing with the network for cores."""
+def _start_worker(_worker: int) -> None:
+    """Keep a data worker from competing with the network for cores, and end it with the run, however that ends."""
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_run, daemon=True).start()
+
+
+def _end_with_run() -> None:
+    """Wait for the run's process to end, and end this one: killed, it has no time to tell its workers."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "only data workers come here"
+    parent.join()
+    os._exit(1)
 
 
 def _average(ema: nn.Module, network: nn.Module, decay: float) -> None:
