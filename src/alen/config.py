@@ -136,7 +136,7 @@ class AlenConfig(_Layout):
     @classmethod
     def xtrans(cls) -> Self:
         """Return the form of the weights "alen-xtrans": unshuffled, a position is a whole pattern of 6 × 6 pixels."""
-        return replace(cls.fast(), cfa="xtrans", widths=(96, 96, 128, 192))
+        return replace(cls.fast(), cfa="xtrans", widths=(64, 96, 128, 192))
 
     @property
     def input_channels(self) -> int:

@@ -55,7 +55,7 @@ def camera(form: Form = "alen") -> TrainingConfig:
         return replace(
             common,
             network=AlenConfig.xtrans(),
-            steps=10_000,
+            steps=13_000,
             stages=(
                 Stage(share=0.62, patch_size=48, batch_size=10, hard_share=0.2),
                 Stage(share=0.34, patch_size=96, batch_size=3, hard_share=0.3),
