@@ -21,6 +21,7 @@ from alen.training import loop
 from alen.training.config import Drop, Stage, TrainingConfig
 from alen.training.loop import learning_rate_at
 from alen.training.recipes import camera
+from alen.training.release import release
 from alen.training.sources import Photographs
 from alen.training.validation import VALIDATION_RATIOS
 from alen.weights import load_weights
@@ -196,6 +197,25 @@ def test_the_base_is_judged_beside_the_picture(photos: Path, tmp_path: Path) -> 
         losses[weight] = float(_read(run / "log.csv")[0]["loss"])
     assert losses[0.5] == pytest.approx(1.5 * losses[0.0], rel=1e-4)
     assert losses[2.0] == pytest.approx(3.0 * losses[0.0], rel=1e-4)
+
+
+def test_a_released_run_has_its_card(photos: Path, tmp_path: Path) -> None:
+    train(TINY, photos, tmp_path / "run", workers=0)
+    words = {"hardware": "a machine", "data": "pictures", "limits": "none known", "command": "alen train camera"}
+    release(tmp_path / "run", tmp_path / "shipped.safetensors", **words, earlier_steps=1000)
+    run, shipped = (
+        load_weights(tmp_path / "run" / "weights.safetensors"),
+        load_weights(tmp_path / "shipped.safetensors"),
+    )
+    assert {name: getattr(shipped.facts, name) for name in words} == words
+    assert shipped.facts.steps == 1000 + TINY.steps
+    assert list(shipped.facts.first_losses) == [float(row["loss"]) for row in _read(tmp_path / "run" / "log.csv")][:5]
+    assert shipped.facts.scores == run.facts.scores
+    for name, array in run.arrays.items():
+        np.testing.assert_array_equal(shipped.arrays[name], array.astype(np.float16))
+    (tmp_path / "run" / "log.csv").write_text("step,loss\n1,0.5\n")
+    with pytest.raises(TrainingError, match="Release a run that is whole"):
+        release(tmp_path / "run", tmp_path / "other.safetensors", **words)
 
 
 def test_parts_of_a_step_are_one_large_batch(photos: Path, tmp_path: Path) -> None:

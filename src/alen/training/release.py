@@ -1,6 +1,6 @@
 """From a finished run to a weights file to ship: float16, with a card that tells all there is to know.
 
-``python -m alen.training.release RUN OUT.safetensors --hardware TEXT --data TEXT --limits TEXT``
+``python -m alen.training.release RUN OUT.safetensors --hardware TEXT --data TEXT --limits TEXT --command TEXT``
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ app = cyclopts.App(help=__doc__)
 
 
 @app.default
-def release(run: Path, out: Path, /, *, hardware: str, data: str, limits: str, command: str) -> None:
+def release(
+    run: Path, out: Path, /, *, hardware: str, data: str, limits: str, command: str, earlier_steps: int = 0
+) -> None:
     """Write the weights of a run with their card.
 
     Args:
@@ -32,6 +34,7 @@ def release(run: Path, out: Path, /, *, hardware: str, data: str, limits: str, c
         data: What it was trained on, and under which licences.
         limits: Where it is known not to work well.
         command: What trains it, as a user would type it.
+        earlier_steps: Steps behind the weights that the run started from.
     """
     weights = load_weights(run / "weights.safetensors")
     with (run / "log.csv").open(encoding="utf-8", newline="") as file:
@@ -43,6 +46,7 @@ def release(run: Path, out: Path, /, *, hardware: str, data: str, limits: str, c
         raise TrainingError(f"{run}: {weights.facts.steps:,} of {settings['steps']:,} steps are done. Finish it first.")
     facts = replace(
         weights.facts,
+        steps=earlier_steps + weights.facts.steps,
         hardware=hardware,
         data=data,
         limits=limits,
