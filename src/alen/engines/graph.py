@@ -169,22 +169,16 @@ def composition(config: AlenConfig, rows: int, width: int) -> Any:
         shares, apart = (
             ops.split(all_shares, 1, count).outputs() for all_shares in (of_color, ops.subtract(of_luma, of_color))
         )
-        smooth = _sum(
-            ops.add(ops.multiply(fine, share), ops.multiply(_luma(fine), more))
-            for fine, share, more in zip(
-                (_along_rows(level, of, width) for level, of in zip(levels, PYRAMID, strict=True)),
-                shares[DEMOSAICKED:],
-                apart[DEMOSAICKED:],
-                strict=True,
-            )
-        )  # (1, 3, h, w)
-        manifold = ops.constant(np.kron(np.eye(3), np.ones((side**2, 1))).astype(np.float32)[:, :, None, None])
-        base = ops.convolution(smooth, manifold, [1, 1], [0, 0], [0, 0], [1, 1])  # each color to its s² pixels
+        fine = [_along_rows(level, of, width) for level, of in zip(levels, PYRAMID, strict=True)]  # (1, 3, h, w) each
+        smooth = ops.concat([_mixture(fine, some[DEMOSAICKED:]) for some in (shares, apart)], 1)
+        # each color to its s² pixels, and the luma that is apart to all of them
+        to_pixels = np.concatenate([np.kron(np.eye(3), np.ones((side**2, 1))), np.tile(LUMA, (3 * side**2, 1))], 1)
+        base = _pointwise(smooth, to_pixels)
         compressed = _compress_highlights(planes)
         if period > 1:
             compressed = ops.space_to_depth(compressed, "depth_first", period)
-        luma = []
-        for kernel, share, more in zip(demosaicking_kernels(config.cfa), shares, apart, strict=False):
+        details = []
+        for kernel in demosaicking_kernels(config.cfa):
             # the planes may reach further on a side than the kernel does
             beyond = {axis: margin(config) // period - kernel.shape[axis] // 2 for axis in (2, 3)}
             cut = [axis for axis, rows_or_columns in beyond.items() if rows_or_columns]
@@ -195,10 +189,9 @@ def composition(config: AlenConfig, rows: int, width: int) -> Any:
             detail = ops.convolution(around, ops.constant(kernel), [1, 1], [0, 0], [0, 0], [1, 1])
             if period > 1:
                 detail = ops.depth_to_space(detail, "depth_first", period)
-            detail = _expand_highlights(detail)
-            base = ops.add(base, ops.multiply(detail, share))  # (1, 3·s², h, w)
-            luma.append(ops.multiply(_luma(detail), more))
-        base = ops.add(base, ops.concat([_sum(luma)] * 3, 1))
+            details.append(_expand_highlights(detail))  # (1, 3·s², h, w)
+        luma = np.kron(np.tile(LUMA, (3, 1)), np.eye(side**2))
+        base = ops.add(base, ops.add(_mixture(details, shares), _pointwise(_mixture(details, apart), luma)))
         encoded = ops.depth_to_space(ops.add(painted, _encode(base)), "depth_first", side)
         parameters = [head, planes, *levels]
     else:
@@ -378,10 +371,14 @@ def _positions(x: Node) -> Node:
     return ops.reshape(last, np.array([1, 1, height * width, channels]), special_zero=False)
 
 
-def _luma(picture: Node) -> Node:
-    """See `alen.models.alen`: the luma of pictures whose first third of channels is R, then G, then B."""
-    colors = ops.split(picture, 1, 3).outputs()
-    return _sum(ops.multiply(color, _constant(share)) for color, share in zip(colors, LUMA, strict=True))
+def _mixture(pictures: Iterable[Node], shares: Iterable[Node]) -> Node:
+    return _sum(ops.multiply(picture, share) for picture, share in zip(pictures, shares, strict=False))
+
+
+def _pointwise(x: Node, matrix: NDArray[np.float64]) -> Node:
+    """Return each position's channels times a matrix (to, from); to split channels and to join them is slower."""
+    weight = ops.constant(np.ascontiguousarray(matrix[:, :, None, None], dtype=np.float32))
+    return ops.convolution(x, weight, [1, 1], [0, 0], [0, 0], [1, 1])
 
 
 def _encode(linear: Node) -> Node:
