@@ -218,6 +218,25 @@ def test_a_released_run_has_its_card(photos: Path, tmp_path: Path) -> None:
         release(tmp_path / "run", tmp_path / "other.safetensors", **words)
 
 
+def test_a_run_is_averaged_with_its_start(photos: Path, tmp_path: Path) -> None:
+    words = {"hardware": "a machine", "data": "pictures", "limits": "none known", "command": "alen train camera"}
+    start = train(TINY, photos, tmp_path / "start", workers=0)
+    end = train(TINY, photos, tmp_path / "run", workers=0, initial_weights=start)
+    out, cache = tmp_path / "shipped.safetensors", photos.parent / "decoded"
+    with pytest.raises(TrainingError, match="photographs to judge it"):
+        release(tmp_path / "run", out, **words, start=start)
+    release(tmp_path / "run", out, **words, start=start, share=0.25, photos=photos, cache=cache)
+    shipped, first, last = (load_weights(path) for path in (out, start, end))
+    for name, array in shipped.arrays.items():
+        np.testing.assert_allclose(array, 0.75 * first.arrays[name] + 0.25 * last.arrays[name], rtol=1e-3, atol=1e-6)
+    assert shipped.facts.scores.keys() == last.facts.scores.keys()
+    assert shipped.facts.scores != last.facts.scores
+    release(tmp_path / "run", out, **words, start=start, share=1.0, photos=photos, cache=cache)
+    assert load_weights(out).facts.scores["x1"]["psnr_db"] == pytest.approx(
+        last.facts.scores["x1"]["psnr_db"], abs=0.01
+    )
+
+
 def test_parts_of_a_step_are_one_large_batch(photos: Path, tmp_path: Path) -> None:
     whole = dataclasses.replace(
         TINY, steps=2, stages=(Stage(share=1.0, patch_size=16, batch_size=4),), loss="l2_ssim", validate_every=2

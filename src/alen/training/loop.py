@@ -237,10 +237,15 @@ def save_weights_of(
         steps=steps,
         photographs=source.scenes,
         recipe=recipe,
-        scores={f"x{ratio:g}": {"psnr_db": round(s[0], 3), "ssim": round(s[1], 4)} for ratio, s in scores.items()},
+        scores=readable_scores(scores),
         data=source.description if config.sensor is None else f"{source.description} of a {config.sensor.name}",
     )
     save_weights(path, arrays, config.network, facts)
+
+
+def readable_scores(scores: dict[float, tuple[float, float]]) -> dict[str, dict[str, float]]:
+    """Return PSNR and SSIM by ratio as a card has them: {"x8": {"psnr_db": 33.7, "ssim": 0.897}, …}."""
+    return {f"x{ratio:g}": {"psnr_db": round(s[0], 3), "ssim": round(s[1], 4)} for ratio, s in scores.items()}
 
 
 def _batches(

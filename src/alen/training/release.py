@@ -11,8 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import cyclopts
+import torch
 
 from alen.errors import TrainingError
+from alen.training.config import TrainingConfig
+from alen.training.loop import build_network, readable_scores
+from alen.training.sources import Photographs
 from alen.weights import load_weights, save_weights
 
 _FIRST = 5
@@ -23,9 +27,24 @@ app = cyclopts.App(help=__doc__)
 
 @app.default
 def release(
-    run: Path, out: Path, /, *, hardware: str, data: str, limits: str, command: str, earlier_steps: int = 0
+    run: Path,
+    out: Path,
+    /,
+    *,
+    hardware: str,
+    data: str,
+    limits: str,
+    command: str,
+    earlier_steps: int = 0,
+    start: Path | None = None,
+    share: float = 0.75,
+    photos: Path | None = None,
+    cache: Path | None = None,
 ) -> None:
     """Write the weights of a run with their card.
+
+    A run that started from weights can be averaged with them: "Robust fine-tuning of zero-shot models", Wortsman et
+    al., 2022, https://arxiv.org/abs/2109.01903. The average is judged anew, for which it takes the photographs.
 
     Args:
         run: Folder of the run, as `alen train` left it.
@@ -35,6 +54,10 @@ def release(
         limits: Where it is known not to work well.
         command: What trains it, as a user would type it.
         earlier_steps: Steps behind the weights that the run started from.
+        start: The weights that the run started from, if they are averaged with its last.
+        share: Of the last weights in the average.
+        photos: The photographs of the run, to judge the average.
+        cache: Folder for decoded photographs; run/decoded if not given.
     """
     weights = load_weights(run / "weights.safetensors")
     with (run / "log.csv").open(encoding="utf-8", newline="") as file:
@@ -44,16 +67,28 @@ def release(
     settings = json.loads((run / "config.json").read_text(encoding="utf-8"))["config"]
     if weights.facts.steps != settings["steps"]:
         raise TrainingError(f"{run}: {weights.facts.steps:,} of {settings['steps']:,} steps are done. Finish it first.")
+    arrays, scores = weights.arrays, weights.facts.scores
+    if start is not None:
+        before = load_weights(start)
+        if photos is None or before.config != weights.config:
+            raise TrainingError("An average takes weights of one network, and the photographs to judge it (--photos).")
+        arrays = {name: (1 - share) * before.arrays[name] + share * array for name, array in arrays.items()}
+        config = TrainingConfig(network=weights.config)
+        network = build_network(config.network)
+        network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+        judge = Photographs(photos, cache if cache is not None else run / "decoded").validation(config)
+        scores = readable_scores(judge.score(network, config.precision))
     facts = replace(
         weights.facts,
         steps=earlier_steps + weights.facts.steps,
+        scores=scores,
         hardware=hardware,
         data=data,
         limits=limits,
         command=command,
         first_losses=[float(step["loss"]) for step in steps[:_FIRST]],
     )
-    save_weights(out, weights.arrays, weights.config, facts, half=True)
+    save_weights(out, arrays, weights.config, facts, half=True)
 
 
 if __name__ == "__main__":
