@@ -261,7 +261,7 @@ def test_mixture_shows_what_it_is_told() -> None:
 
 @pytest.mark.parametrize("config", [AlenConfig(base="mixtures"), AlenConfig.xtrans()], ids=["bayer", "xtrans"])
 def test_luma_of_one_mixture_and_color_of_the_other(config: AlenConfig) -> None:
-    """color + (luma of luma's mixture − luma of color's mixture), linear, with the luma (R + 2 G + B) / 4."""
+    """Luma (R + 2 G + B) / 4 of the one, color differences of the other, smaller where its luma is larger; linear."""
     network, count = Alen(config), DEMOSAICKED + len(PYRAMID)
     generator = torch.Generator().manual_seed(3)
     planes = torch.rand(1, config.plane_count, 12, 20, generator=generator)
@@ -274,9 +274,12 @@ def test_luma_of_one_mixture_and_color_of_the_other(config: AlenConfig) -> None:
         pixels = shares.repeat_interleave(config.shuffle, 2).repeat_interleave(config.shuffle, 3)
         return sum((pixels[:, [i]] * picture for i, picture in enumerate(pictures)), torch.zeros(()))
 
-    luma, color = mixture(weight[:, :count]), mixture(weight[:, count:])
-    difference = luma - color
-    expected = color + (difference[:, [0]] + 2 * difference[:, [1]] + difference[:, [2]]) / 4
+    of_luma, color = mixture(weight[:, :count]), mixture(weight[:, count:])
+    luma, own = ((p[:, [0]] + 2 * p[:, [1]] + p[:, [2]]) / 4 for p in (of_luma, color))
+    assert (luma > own + 0.1).any()
+    assert (luma < own - 0.1).any()
+    shrunk = ((luma.clamp(min=0) + 0.02) / (own.clamp(min=0) + 0.02)).clamp(max=1)
+    expected = luma + shrunk * (color - own)
     torch.testing.assert_close(eotf_srgb(network.compose(head, planes)), expected, atol=2e-5, rtol=0)
 
 

@@ -21,6 +21,11 @@ PYRAMID_CEILING: Final = 1.5
 """Averages over 4 × 4 packed pixels are clipped here before they are averaged on, so that a lamp does not light the
 squares around it. Smaller ones are not: clipping their noise on one side would darken the darkest frames."""
 
+COLOR_FLOOR: Final = 0.02
+"""Where the luma of the "mixtures" base is below that of the mixture its color comes from, color differences shrink
+with it: a dark pixel beside a lamp has the lamp's hue, not the lamp's light. This is added to both lumas, so that noise
+around black changes little."""
+
 
 _COLORS: Final = {"bayer": ("R", "G", "G", "B"), "xtrans": XTRANS_PLANES}
 """By filter array: the color of each packed plane."""
@@ -104,7 +109,8 @@ class AlenConfig(_Layout):
     base: Literal["none", "demosaic", "mixtures"] = "none"
     """What the painted picture is added to: nothing; the demosaicked input times a weight predicted per pixel; or two
     mixtures, predicted per packed pixel, of the input demosaicked in `DEMOSAICKED` ways and its averages over squares
-    of `PYRAMID` packed pixels: the luma (`LUMA`) of the one, the color differences to the luma of the other."""
+    of `PYRAMID` packed pixels: the luma (`LUMA`) of the one, the color differences to the luma of the other, see
+    `COLOR_FLOOR`."""
 
     def __post_init__(self) -> None:
         """Raise SettingsError on values no network can be built from."""

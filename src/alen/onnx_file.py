@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from alen import __version__
-from alen.config import DEMOSAICKED, LUMA, PYRAMID, PYRAMID_CEILING, AlenConfig, SidUnetConfig
+from alen.config import COLOR_FLOOR, DEMOSAICKED, LUMA, PYRAMID, PYRAMID_CEILING, AlenConfig, SidUnetConfig
 from alen.demosaic import demosaicking_kernels
 from alen.weights import Weights, conventions
 
@@ -142,9 +142,12 @@ def _compose(graph: _Graph, config: AlenConfig, head: str, patterns: str, padded
         return graph.total([graph.add("Mul", graph.channels(shares, i, i + 1), picture) for i, picture in terms])
 
     color = mixture(of_color)
-    apart = graph.add("Sub", mixture(of_luma), color)
-    luma = graph.constant(np.kron([LUMA, LUMA, LUMA], np.eye(side**2)).astype(np.float32)[:, :, None, None])
-    base = graph.add("Add", color, graph.add("Conv", apart, luma))
+    to_luma = graph.constant(np.kron([LUMA, LUMA, LUMA], np.eye(side**2)).astype(np.float32)[:, :, None, None])
+    own, luma = (graph.add("Conv", picture, to_luma) for picture in (color, mixture(of_luma)))  # for all three colors
+    floor, zero = graph.number(COLOR_FLOOR), graph.number(0)
+    above, below = (graph.add("Add", graph.add("Max", value, zero), floor) for value in (luma, own))
+    share = graph.add("Min", graph.add("Div", above, below), graph.number(1))
+    base = graph.add("Add", luma, graph.add("Mul", graph.add("Sub", color, own), share))
     return graph.shuffle(graph.add("Add", painted, graph.encode(base)), side)
 
 

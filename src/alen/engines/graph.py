@@ -23,7 +23,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from alen.config import DEMOSAICKED, LUMA, PYRAMID, AlenConfig
+from alen.config import COLOR_FLOOR, DEMOSAICKED, LUMA, PYRAMID, AlenConfig
 from alen.demosaic import demosaicking_kernels
 
 _SLOPE = np.float32(0.2)
@@ -170,10 +170,7 @@ def composition(config: AlenConfig, rows: int, width: int) -> Any:
             ops.split(all_shares, 1, count).outputs() for all_shares in (of_color, ops.subtract(of_luma, of_color))
         )
         fine = [_along_rows(level, of, width) for level, of in zip(levels, PYRAMID, strict=True)]  # (1, 3, h, w) each
-        smooth = ops.concat([_mixture(fine, some[DEMOSAICKED:]) for some in (shares, apart)], 1)
-        # each color to its s² pixels, and the luma that is apart to all of them
-        to_pixels = np.concatenate([np.kron(np.eye(3), np.ones((side**2, 1))), np.tile(LUMA, (3 * side**2, 1))], 1)
-        base = _pointwise(smooth, to_pixels)
+        smooth, smooth_apart = (_mixture(fine, some[DEMOSAICKED:]) for some in (shares, apart))
         compressed = _compress_highlights(planes)
         if period > 1:
             compressed = ops.space_to_depth(compressed, "depth_first", period)
@@ -190,8 +187,12 @@ def composition(config: AlenConfig, rows: int, width: int) -> Any:
             if period > 1:
                 detail = ops.depth_to_space(detail, "depth_first", period)
             details.append(_expand_highlights(detail))  # (1, 3·s², h, w)
+        # each color to its s² pixels; the luma of averages, and of pixels, to all colors
+        to_pixels, to_all = np.kron(np.eye(3), np.ones((side**2, 1))), np.tile(LUMA, (3 * side**2, 1))
         luma = np.kron(np.tile(LUMA, (3, 1)), np.eye(side**2))
-        base = ops.add(base, ops.add(_mixture(details, shares), _pointwise(_mixture(details, apart), luma)))
+        color = ops.add(_pointwise(smooth, to_pixels), _mixture(details, shares))
+        more = ops.add(_pointwise(smooth_apart, to_all), _pointwise(_mixture(details, apart), luma))
+        base = _join(color, _pointwise(color, luma), more)
         encoded = ops.depth_to_space(ops.add(painted, _encode(base)), "depth_first", side)
         parameters = [head, planes, *levels]
     else:
@@ -375,7 +376,15 @@ def _mixture(pictures: Iterable[Node], shares: Iterable[Node]) -> Node:
     return _sum(ops.multiply(picture, share) for picture, share in zip(pictures, shares, strict=False))
 
 
-def _pointwise(x: Node, matrix: NDArray[np.float64]) -> Node:
+def _join(color: Node, own: Node, more: Node) -> Node:
+    """See `alen.models.alen`: color differences of a picture to its ``own`` luma, with a luma that is brighter."""
+    luma = ops.add(own, more)
+    above, below = (ops.add(ops.maximum(value, _constant(0)), _constant(COLOR_FLOOR)) for value in (luma, own))
+    share = ops.minimum(ops.divide(above, below), _constant(1))
+    return ops.add(luma, ops.multiply(ops.subtract(color, own), share))
+
+
+def _pointwise(x: Node, matrix: NDArray[np.floating]) -> Node:
     """Return each position's channels times a matrix (to, from); to split channels and to join them is slower."""
     weight = ops.constant(np.ascontiguousarray(matrix[:, :, None, None], dtype=np.float32))
     return ops.convolution(x, weight, [1, 1], [0, 0], [0, 0], [1, 1])

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alen.config import DEMOSAICKED, LUMA, PYRAMID, PYRAMID_CEILING, AlenConfig
+from alen.config import COLOR_FLOOR, DEMOSAICKED, LUMA, PYRAMID, PYRAMID_CEILING, AlenConfig
 from alen.demosaic import demosaicking_kernels
 from alen.models.layers import (
     SLOPE,
@@ -203,14 +203,15 @@ class Alen(nn.Module):
             of_luma, of_color = (torch.softmax(half, dim=1) for half in weight.chunk(2, dim=1))
             apart = (of_luma - of_color).chunk(count, dim=1)  # (N, 1, h, w) each, as the shares of color
             shares = of_color.chunk(count, dim=1)
-            base, average = torch.zeros_like(isotropic), torch.zeros_like(smooth[0])
-            luma = torch.zeros_like(base[:, : side**2])  # what the mixture for luma adds to that for color
+            color, average = torch.zeros_like(isotropic), torch.zeros_like(smooth[0])
+            luma = torch.zeros_like(color[:, : side**2])  # what the mixture for luma adds to that for color
             for picture, share, more in zip((isotropic, along_rows, along_columns), shares, apart, strict=False):
-                base = base + share * picture
+                color = color + share * picture
                 luma = luma + more * _luma(picture)
             for level, share, more in zip(smooth, shares[DEMOSAICKED:], apart[DEMOSAICKED:], strict=True):
-                average = average + share * level + more * _luma(level)
-            base = base + luma.repeat(1, 3, 1, 1) + average.repeat_interleave(side**2, dim=1)
+                average = average + share * level
+                luma = luma + more * _luma(level)
+            base = _join(color + average.repeat_interleave(side**2, dim=1), luma)
             return F.pixel_shuffle(painted + eotf_inverse_srgb(base), side)
 
     def _demosaicked(self, around: Tensor, kernels: Tensor) -> Tensor:
@@ -252,6 +253,17 @@ def averages(planes: Tensor, config: AlenConfig) -> list[Tensor]:
             coarse = coarse.clamp(max=PYRAMID_CEILING)
         levels.append(coarse)
     return levels
+
+
+def _join(color: Tensor, more: Tensor) -> Tensor:
+    """Return a picture (N, C, h, w) with the color of ``color`` and a luma that is brighter by ``more`` (N, C/3, h, w).
+
+    Color differences are those of ``color``, smaller where the luma is: see `alen.config.COLOR_FLOOR`.
+    """
+    own = _luma(color)
+    luma = own + more
+    share = ((luma.clamp_min(0) + COLOR_FLOOR) / (own.clamp_min(0) + COLOR_FLOOR)).clamp_max(1)
+    return luma.repeat(1, 3, 1, 1) + (color - own.repeat(1, 3, 1, 1)) * share.repeat(1, 3, 1, 1)
 
 
 def _luma(picture: Tensor) -> Tensor:
