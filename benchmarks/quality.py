@@ -38,6 +38,7 @@ from alen import __version__
 from alen.cfa import BAYER_PHASES, CFA, FilterArray, pack_any, reference
 from alen.classical.pipeline import libraw, nonlocal_means_pipeline
 from alen.color import develop, eotf_inverse_srgb
+from alen.config import AlenConfig
 from alen.data.photos import PhotoCache, Scene, find_photos, sample_camera, split, unprocess
 from alen.demosaic import demosaic_linear
 from alen.engines import MULTIPLE, Engine, Precision
@@ -188,8 +189,8 @@ def demosaic_only(exposure: Exposure) -> NDArray[np.float32]:
 
 
 def network(weights: Weights, engine: EngineName, precision: Precision) -> Method:
-    """Return the method that runs a network on one thread."""
-    if engine == "openvino":
+    """Return the method that runs a network on one thread; the See-in-the-Dark U-Net, for torch alone, in torch."""
+    if engine == "openvino" and isinstance(weights.config, AlenConfig):
         infer = OpenVinoEngine(weights, precision=precision, threads=1).run
     else:
         infer = _torch_engine(weights, precision).run
