@@ -461,6 +461,7 @@ def markdown(protocol: Protocol, records: Sequence[Record], about: Mapping[str, 
         "error in rawpy 0.28.0 (LibRaw 0.22.2).",
         "- **Non-local means**: generalized Anscombe transform with the camera's true gain and read noise, non-local "
         "means tuned for each noise level on training photographs, exact unbiased inverse, LibRaw's demosaicing.",
+        *(f"- **{name}**: {n['parameters']:,} weights, {n['steps']:,} steps." for name, n in about["networks"].items()),
         "",
         f"Commit {about['commit'][:12]}, {about['hardware']['processor']}, {about['hardware']['cores']} cores; "
         f"every image is a record in `benchmarks/results/{_stem(protocol.filter_array)}.json`.",
@@ -611,11 +612,11 @@ def main(
     about = provenance() | {"command": command(), "seconds": round(time.perf_counter() - start, 1), "workers": count}
     loaded = [load_weights(find_weights(name)) for name in names]
     networks = {w.name: {"sha256": w.digest, "parameters": w.parameters, "steps": w.facts.steps} for w in loaded}
+    about["networks"] = networks
     document = {
         "benchmark": "quality",
         **about,
         "protocol": asdict(protocol),
-        "networks": networks,
         "summary": summarize(records),
     }
     stem = _stem(cfa)
