@@ -141,7 +141,7 @@ def section(records: Sequence[Record], about: dict[str, Any]) -> str:
         lines.append(f"| {name} | {row} | {interval.mean:+.2f} | {low} to {high} |")
     lines += [
         "",
-        f"Commit {about['commit'][:12]}, {about['hardware']['processor']}; every image is a record in "
+        f"Judged at commit {about['commit'][:12]}, {about['hardware']['processor']}; every image is a record in "
         "`benchmarks/results/held_out_camera.json`.",
     ]
     return "\n".join(lines) + "\n"

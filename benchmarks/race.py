@@ -88,8 +88,8 @@ def section(outcomes: Sequence[Outcome], about: Mapping[str, Any], image: str) -
         "One seed, and one learning rate for all: differences of a tenth of a decibel mean nothing. The budget is "
         "equal in steps and pairs, not in time; other work on the machine disturbs the seconds.",
         "",
-        f"Commit {about['commit'][:12]}, {about['hardware']['processor']}, {about['hardware']['cores']} cores; every "
-        "validation is in `benchmarks/results/race.json`.",
+        f"Written at commit {about['commit'][:12]}, {about['hardware']['processor']}, {about['hardware']['cores']} "
+        "cores; every validation, and the commit a run came from, is in `benchmarks/results/race.json`.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 
+from alen.black_level import proven_black_level
 from alen.cfa import CFA
 from alen.raw import RawImage
 from alen.trained_range import out_of_range
@@ -39,7 +40,8 @@ def _raw(light_dn: float = 40.0, **changes: object) -> RawImage:
 
 
 def _told(raw: RawImage, ratio: float = 100.0, *, estimated: bool = True) -> str:
-    found = out_of_range(raw, ratio, ratio_is_estimated=estimated)
+    black = proven_black_level(raw.mosaic, raw.cfa, raw.black_level)
+    found = out_of_range(raw, ratio, black, ratio_is_estimated=estimated)
     assert all(sentence.endswith(".") and "\n" not in sentence for sentence in found)
     return " ".join(found)
 

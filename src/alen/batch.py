@@ -319,7 +319,9 @@ def _enhance(
             dtype=np.uint8 if bits(read.job.target) == 8 else np.uint16,
             progress=progress,
         )
-    warnings = out_of_range(read.raw, result.ratio, ratio_is_estimated=result.ratio_is_estimated)
+    warnings = out_of_range(
+        read.raw, result.ratio, result.raw.black_level, ratio_is_estimated=result.ratio_is_estimated
+    )
     return _Made(read, result, warnings, {**read.seconds, **result.seconds})
 
 

@@ -349,7 +349,7 @@ def _facts(raw: RawImage) -> dict[str, Any]:
         "height_px": height,
         "cfa": raw.cfa.name,
         "black_level_dn": list(raw.black_level),
-        "used_black_level_dn": [round(level, 3) for level in black],
+        "used_black_level_dn": list(black),
         "white_level_dn": raw.white_level,
         "white_balance": list(raw.white_balance),
         "cam2rgb": [list(row) for row in raw.cam2rgb],
@@ -358,7 +358,7 @@ def _facts(raw: RawImage) -> dict[str, Any]:
         "aperture": raw.aperture,
         "orientation": raw.orientation,
         "estimated_ratio": ratio,
-        "warnings": [*raw.warnings, *out_of_range(raw, ratio, ratio_is_estimated=True)],
+        "warnings": [*raw.warnings, *out_of_range(raw, ratio, black, ratio_is_estimated=True)],
     }
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from alen.black_level import proven_black_level
+from alen.black_level import Levels
 from alen.levels import MAX_RATIO
 from alen.raw import RawImage
 
@@ -25,12 +25,13 @@ BLACK_DRIFT: Final = 2e-4
 """Of the range: twice the largest drift of the black level that was simulated, beside that of the noise."""
 
 
-def out_of_range(raw: RawImage, ratio: float, *, ratio_is_estimated: bool) -> tuple[str, ...]:
+def out_of_range(raw: RawImage, ratio: float, black_level: Levels, *, ratio_is_estimated: bool) -> tuple[str, ...]:
     """Return a sentence for everything about an image that lies outside what the weights were trained for.
 
     Args:
-        raw: The image.
+        raw: The image, with the black level of the file.
         ratio: The exposure ratio it is amplified by.
+        black_level: DN of R, Gr, Gb and B that are used as black, see `alen.black_level.proven_black_level`.
         ratio_is_estimated: Whether that was estimated from the image.
     """
     found: list[str] = []
@@ -47,12 +48,11 @@ def out_of_range(raw: RawImage, ratio: float, *, ratio_is_estimated: bool) -> tu
     clipped = float(np.mean(raw.mosaic >= raw.white_level))
     if clipped > MOST_CLIPPED:
         found.append(f"{clipped:.0%} of the pixels are clipped; what is lost there stays white.")
-    proven = proven_black_level(raw.mosaic, raw.cfa, raw.black_level)
-    drifts = [old - new for old, new in zip(raw.black_level, proven, strict=True)]
+    drifts = [old - new for old, new in zip(raw.black_level, black_level, strict=True)]
     if max(drifts) > BLACK_DRIFT * range_dn:
         found.append(
             f"Dark areas lie up to {max(drifts):.1f} DN below the black level of the file, more than noise explains; "
-            f"black is taken as {', '.join(f'{level:.1f}' for level in proven)} DN (R, Gr, Gb, B)"
+            f"black is taken as {', '.join(f'{level:.1f}' for level in black_level)} DN (R, Gr, Gb, B)"
             + (", and shadows may keep a color cast." if min(drifts) == 0 else ".")
         )
     return tuple(found)

@@ -373,6 +373,7 @@ def _positions(x: Node) -> Node:
 
 
 def _mixture(pictures: Iterable[Node], shares: Iterable[Node]) -> Node:
+    """Return the sum of pictures (1, C, h, w) times shares (1, 1, h, w); of more shares the first ones count."""
     return _sum(ops.multiply(picture, share) for picture, share in zip(pictures, shares, strict=False))
 
 

@@ -145,7 +145,7 @@ def train(
             planes = planes.to(processes.device, memory_format=torch.channels_last)
             truth = truth.to(processes.device)
             with torch.autocast(processes.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                prediction, base = (network(planes), None) if not config.base_weight else network.with_base(planes)
+                prediction, base = network.with_base(planes) if config.base_weight else (network(planes), None)
             part = training_loss(prediction.float(), truth, config.loss, ssim_weight=config.ssim_weight)
             if base is not None:
                 part = part + config.base_weight * log_l2(roll_off(base), roll_off(truth))
