@@ -221,7 +221,7 @@ def test_pyramid_averages_squares(level: int, size: tuple[int, int], cfa: Filter
         means = np.empty((3, rows, columns))
         for y, x in np.ndindex(rows, columns):
             means[:, y, x] = squares[:, y * step : (y + 1) * step, x * step : (x + 1) * step].mean(axis=(1, 2))
-        squares = np.minimum(means, PYRAMID_CEILING) if larger >= 4 else means
+        squares = np.minimum(means, PYRAMID_CEILING)
     for y, x in ((0, 0), (size[0] - 1, size[1] - 1), (size[0] // 2, size[1] // 3)):
         at = [np.clip((n + 0.5) / side - 0.5, 0, count - 1) for n, count in ((y, rows), (x, columns))]
         low = [int(a) for a in at]
@@ -236,10 +236,10 @@ def test_lamps_light_no_square_but_their_own() -> None:
     planes = torch.zeros(1, 4, 128, 128)
     planes[:, :, 2, 2] = 300.0
     finest, fine, middle, coarse = (average[0, :, :, :] for average in pyramid(planes, AlenConfig()))
-    assert finest.max() == pytest.approx(300 / 4 * 0.75**2)
-    assert fine.max() == PYRAMID_CEILING
-    assert middle.max() <= PYRAMID_CEILING / 16
-    assert coarse.max() <= PYRAMID_CEILING / 256
+    assert finest.max() == pytest.approx(PYRAMID_CEILING * 0.75**2)
+    assert fine.max() <= PYRAMID_CEILING / 4
+    assert middle.max() <= PYRAMID_CEILING / 64
+    assert coarse.max() <= PYRAMID_CEILING / 1024
 
 
 def test_mixture_shows_what_it_is_told() -> None:

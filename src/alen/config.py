@@ -18,8 +18,8 @@ LUMA: Final = (0.25, 0.5, 0.25)
 """What R, G and B, linear and white-balanced, count in the luma of the "mixtures" base."""
 
 PYRAMID_CEILING: Final = 1.5
-"""Averages over 4 × 4 packed pixels are clipped here before they are averaged on, so that a lamp does not light the
-squares around it. Smaller ones are not: clipping their noise on one side would darken the darkest frames."""
+"""Averages are clipped here before they are averaged on, so that a lamp does not light the squares around it. Single
+pixels are not: clipping their noise on one side would darken the darkest frames."""
 
 COLOR_FLOOR: Final = 0.02
 """Where the luma of the "mixtures" base is below that of the mixture its color comes from, color differences shrink

@@ -159,9 +159,8 @@ def _pyramid(graph: _Graph, config: AlenConfig, padded: str) -> list[str]:
     coarse, reached = graph.add("Conv", padded, graph.constant(mix)), 1
     levels = []
     for side in PYRAMID:
-        coarse, reached = graph.average(coarse, side // reached), side
-        if side >= 4:
-            coarse = graph.add("Min", coarse, graph.number(PYRAMID_CEILING))
+        coarse = graph.add("Min", graph.average(coarse, side // reached), graph.number(PYRAMID_CEILING))
+        reached = side
         scales = graph.constant(np.array([1, 1, side, side], dtype=np.float32))
         fine = graph.add("Resize", coarse, "", scales, mode="linear", coordinate_transformation_mode="half_pixel")
         levels.append(graph.crop(fine, "planes"))

@@ -17,9 +17,6 @@ from alen.config import PYRAMID, PYRAMID_CEILING, AlenConfig
 ROWS: Final = max(PYRAMID)
 """Packed rows that are averaged alone: pieces of a frame begin at multiples of it."""
 
-_CLIPPED: Final = 4
-"""Side from which averages are clipped."""
-
 
 def averages(planes: NDArray[np.float32], config: AlenConfig) -> list[NDArray[np.float32]]:
     """Average a piece of a frame over squares.
@@ -37,8 +34,7 @@ def averages(planes: NDArray[np.float32], config: AlenConfig) -> list[NDArray[np
     levels, reached = [], 1
     for side in PYRAMID:
         coarse, reached = _average(coarse, side // reached), side
-        if side >= _CLIPPED:
-            np.minimum(coarse, np.float32(PYRAMID_CEILING), out=coarse)
+        np.minimum(coarse, np.float32(PYRAMID_CEILING), out=coarse)
         levels.append(coarse)
     return levels
 

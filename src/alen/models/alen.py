@@ -248,9 +248,7 @@ def averages(planes: Tensor, config: AlenConfig) -> list[Tensor]:
     rgb = torch.stack([planes[:, list(of_color)].mean(dim=1) for of_color in config.color_planes], dim=1)
     levels, coarse, reached = [], rgb, 1
     for side in PYRAMID:
-        coarse, reached = F.avg_pool2d(coarse, side // reached, ceil_mode=True), side
-        if side >= 4:
-            coarse = coarse.clamp(max=PYRAMID_CEILING)
+        coarse, reached = F.avg_pool2d(coarse, side // reached, ceil_mode=True).clamp(max=PYRAMID_CEILING), side
         levels.append(coarse)
     return levels
 
