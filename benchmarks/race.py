@@ -3,8 +3,8 @@
 ``python -m benchmarks.race --photos DIR --runs FOLDER`` trains what is not trained yet, one run after the other: the
 same pairs with the same noise in the same order, the same schedule and number of steps for all. It writes
 ``benchmarks/results/race.json``, a section of ``docs/results.md`` and its curves. Every run is an ordinary run folder,
-resumable; its weights are left beside it, to be named on the scoreboard: ``python -m benchmarks.quality --weights
-FOLDER/race-sid-unet.safetensors …``.
+resumable; results of as many steps that the report holds already stay in it, and the weights are left beside the runs,
+to be named on the scoreboard: ``python -m benchmarks.quality --weights FOLDER/race-sid-unet.safetensors …``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from alen.config import AlenConfig, SidUnetConfig
 from alen.training.config import Stage, TrainingConfig
 from alen.training.recipes import camera
 from alen.training.sources import Photographs
-from benchmarks.ablation import PAPER, Outcome, Variant, draw, planned, read_run, run_folder, run_missing
+from benchmarks.ablation import PAPER, Outcome, Validation, Variant, draw, planned, read_run, run_folder, run_missing
 from benchmarks.quality import command, provenance, write_section
 
 _MARKERS: Final = ("<!-- race: begin -->", "<!-- race: end -->")
@@ -94,6 +94,15 @@ def section(outcomes: Sequence[Outcome], about: Mapping[str, Any], image: str) -
     return "\n".join(lines) + "\n"
 
 
+def recorded(path: Path, steps: int) -> dict[str, Outcome]:
+    """Return what an earlier report says of runs of so many steps, by contestant: their folders need not be kept."""
+    if not path.is_file():
+        return {}
+    runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
+    outcomes = (Outcome(**run | {"validations": tuple(Validation(**v) for v in run["validations"])}) for run in runs)
+    return {outcome.variant: outcome for outcome in outcomes if outcome.steps == steps}
+
+
 app = cyclopts.App(help=__doc__)
 
 
@@ -110,7 +119,7 @@ def main(
     out: Path = Path("benchmarks/results/race.json"),
     page: Path = Path("docs/results.md"),
 ) -> None:
-    """Train who has not run yet and write the report of all who have finished.
+    """Train who has not run yet and write the report of all who have finished, here or in the report before.
 
     Args:
         photos: Folder of clean photographs; a tenth of them is held out.
@@ -135,10 +144,13 @@ def main(
     chosen = [known[name] for name in contestants or known]
     run_missing(chosen, source, runs, steps=steps, seeds=(_SEED,), device=device, threads=threads, say=say)
     read = {variant.name: read_run(variant, runs, steps, _SEED) for variant in CONTESTANTS}
-    outcomes = [outcome for outcome in read.values() if outcome is not None and not outcome.failure]
-    for outcome in outcomes:
+    earlier = recorded(out, steps)
+    finished = [outcome for outcome in read.values() if outcome is not None and not outcome.failure]
+    for outcome in finished:
         weights = run_folder(runs, known[outcome.variant], steps, _SEED) / "weights.safetensors"
         shutil.copyfile(weights, runs / f"race-{outcome.variant}.safetensors")
+    here = {outcome.variant: outcome for outcome in finished}
+    outcomes = [found for name in known if (found := here.get(name, earlier.get(name))) is not None]
     about = provenance() | {"command": command(), "photographs": source.scenes}
     about["versions"]["torch"] = torch.__version__
     document = {

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 from typing import Any
 
 from benchmarks.ablation import Outcome, Validation, planned
-from benchmarks.race import CONTESTANTS, section
+from benchmarks.race import CONTESTANTS, recorded, section
 
 from alen.config import AlenConfig, SidUnetConfig
 
@@ -42,3 +44,12 @@ def test_the_table_tells_the_last_step() -> None:
     assert row.endswith("| 7,760,268 | 0.19 | 22.00 | 29.00 | 25.50 |")
     assert "for 100 steps" in text
     assert "images/race.svg" in text
+
+
+def test_an_earlier_report_keeps_its_runs(tmp_path: Path) -> None:
+    outcome = Outcome("sid-unet", 0, 100, "", 7_760_268, 0.191, "abc", "cpu", 2, (Validation(100, 1.0, 30.0, 0.8),))
+    report = tmp_path / "race.json"
+    assert recorded(report, 100) == {}
+    report.write_text(json.dumps({"runs": [dataclasses.asdict(outcome)]}), encoding="utf-8")
+    assert recorded(report, 100) == {"sid-unet": outcome}
+    assert recorded(report, 200) == {}
