@@ -31,7 +31,7 @@ from alen.evaluate.summary import bootstrap_mean
 from alen.levels import LOOK, MAX_RATIO, Look, estimate_ratio
 from alen.metrics import psnr
 from alen.noise import CAMERAS
-from alen.weights import DEFAULT, find_weights, load_weights
+from alen.weights import DEFAULT, find_weights, load_weights, shipped_names
 from benchmarks.quality import Method, Protocol, central_scene, command, expose, network, provenance, write_section
 
 MARKERS: Final = ("<!-- auto ratio: begin -->", "<!-- auto ratio: end -->")
@@ -256,7 +256,7 @@ def main(
     protocol = replace(protocol, cameras=protocol.cameras[:cameras])
     pictures_of = [(photo, camera) for photo in _spread(len(held_out), pictures[0]) for camera in range(pictures[1])]
     loaded = load_weights(find_weights(weights)) if pictures_of else None
-    method = None if loaded is None else network(loaded, "openvino", "auto")
+    method = None if loaded is None else network(loaded, "openvino", "auto", recover=weights in shipped_names())
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         cache = PhotoCache(held_out, Path(folder))

@@ -31,7 +31,7 @@ from alen.metrics import psnr, ssim
 from alen.noise import CAMERAS
 from alen.picture import write_picture
 from alen.sample import WHITE_BALANCE, XYZ2CAM
-from alen.weights import find_weights, load_weights, shipped_for
+from alen.weights import find_weights, load_weights, shipped_for, shipped_names
 from benchmarks.quality import (
     OPPONENTS,
     EngineName,
@@ -40,7 +40,7 @@ from benchmarks.quality import (
     command,
     demosaic_only,
     expose,
-    network,
+    networks,
     provenance,
     run_libraw,
     run_nonlocal_means,
@@ -567,20 +567,22 @@ def main(
     """
     console = Console()
     protocol = Protocol(height_px=160, width_px=240, ratios=(1, 100)) if quick else Protocol()
-    loaded = [load_weights(find_weights(name)) for name in weights or shipped_for("bayer")]
+    names = weights or shipped_for("bayer")
+    loaded = [load_weights(find_weights(name)) for name in names]
     methods: dict[str, Method] = dict(zip(OPPONENTS, (run_libraw, run_nonlocal_means), strict=True))
-    methods |= {w.name: network(w, engine, precision) for w in loaded}
+    for name, w in zip(names, loaded, strict=True):
+        methods |= networks(w, engine, precision, shipped=name in shipped_names(), alone=False)
     start = time.perf_counter()
     records, rows, every = run(protocol, methods, console)
     about = provenance() | {"command": command(), "seconds": round(time.perf_counter() - start, 1)}
-    networks = {w.name: {"sha256": w.digest, "parameters": w.parameters, "steps": w.facts.steps} for w in loaded}
+    shown = {w.name: {"sha256": w.digest, "parameters": w.parameters, "steps": w.facts.steps} for w in loaded}
     document = {
         "benchmark": "hard cases",
         **about,
         "protocol": asdict(protocol),
         "engine": engine,
         "precision": precision,
-        "networks": networks,
+        "networks": shown,
     }
     write_json(out, document, records)
     section = markdown(protocol, records, about)

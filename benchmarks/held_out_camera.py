@@ -98,7 +98,10 @@ def planned(sensor: MeasuredCamera | None, steps: int) -> TrainingConfig:
 
 def score(imaginary: Path, own: Path, camera: CameraNoise, photos: Sequence[Path], protocol: Protocol) -> list[Record]:
     """Enhance the photographs through a camera with both weights."""
-    methods = [network(load_weights(run / "weights.safetensors"), "openvino", "auto") for run in (imaginary, own)]
+    methods = [
+        network(load_weights(run / "weights.safetensors"), "openvino", "auto", recover=False)
+        for run in (imaginary, own)
+    ]
     records = []
     with tempfile.TemporaryDirectory() as folder:
         cache = PhotoCache(photos, Path(folder))

@@ -35,21 +35,23 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from alen import __version__
-from alen.cfa import BAYER_PHASES, CFA, FilterArray, pack_any, reference
+from alen.cfa import BAYER_PHASES, CFA, PLANE_COLORS, FilterArray, pack_any, reference
 from alen.classical.pipeline import libraw, nonlocal_means_pipeline
 from alen.color import develop, eotf_inverse_srgb
 from alen.config import AlenConfig
 from alen.data.photos import PhotoCache, Scene, find_photos, sample_camera, split, unprocess
 from alen.demosaic import demosaic_linear
-from alen.engines import MULTIPLE, Engine, Precision
+from alen.engines import MULTIPLE, Engine, PlanesArray, Precision
 from alen.engines.openvino import OpenVinoEngine
 from alen.evaluate.summary import bootstrap_mean
 from alen.levels import amplify, normalize
 from alen.metrics import psnr, ssim
 from alen.noise import CAMERAS, QUANTIZATION_VARIANCE_DN2, CameraNoise, add_noise
+from alen.noise_level import estimate_noise_level
 from alen.picture import write_picture
+from alen.recovery import Recovery
 from alen.tiling import Padding
-from alen.weights import Weights, find_weights, load_weights, shipped_for
+from alen.weights import Weights, find_weights, load_weights, shipped_for, shipped_names
 
 _MARKERS: Final = {
     "bayer": ("<!-- quality: begin -->", "<!-- quality: end -->"),
@@ -58,6 +60,14 @@ _MARKERS: Final = {
 """By filter array, what stands around the section of the results page that this program owns."""
 
 EngineName = Literal["openvino", "torch"]
+
+_ALONE: Final = ", network alone"
+"""Ends the name of a network's row without what is given back."""
+
+_ALONE_LINE: Final = (
+    "- **Network alone**: without the detail that `alen enhance` gives back where it stands out of the noise, which it "
+    "estimates from the frame."
+)
 
 OPPONENTS: Final = ("LibRaw", "Non-local means")
 """The methods that are no networks."""
@@ -188,8 +198,11 @@ def demosaic_only(exposure: Exposure) -> NDArray[np.float32]:
     return padding.crop(demosaic_linear(planes))
 
 
-def network(weights: Weights, engine: EngineName, precision: Precision) -> Method:
-    """Return the method that runs a network on one thread; the See-in-the-Dark U-Net, for torch alone, in torch."""
+def network(weights: Weights, engine: EngineName, precision: Precision, *, recover: bool) -> Method:
+    """Return the method that runs a network on one thread; the See-in-the-Dark U-Net, for torch alone, in torch.
+
+    With ``recover`` detail it lost is given back, as `alen enhance` does.
+    """
     if engine == "openvino" and isinstance(weights.config, AlenConfig):
         infer = OpenVinoEngine(weights, precision=precision, threads=1).run
     else:
@@ -197,9 +210,29 @@ def network(weights: Weights, engine: EngineName, precision: Precision) -> Metho
 
     def run(exposure: Exposure) -> NDArray[np.float32]:
         padding, planes = _planes(exposure, exposure.cfa.packed_side * MULTIPLE)
-        return padding.crop(infer(planes))
+        picture = infer(planes)
+        if recover:
+            gains = dict(zip("RGB", exposure.white_balance, strict=True))
+            colors = PLANE_COLORS[exposure.cfa.kind]
+            saturation = np.array([gains[color] * exposure.ratio for color in colors], dtype=np.float32)
+            noise = estimate_noise_level(PlanesArray(planes), saturation)
+            picture = Recovery(PlanesArray(planes), saturation, noise).push(picture)
+        return padding.crop(picture)
 
     return run
+
+
+def networks(
+    weights: Weights, engine: EngineName, precision: Precision, *, shipped: bool, alone: bool
+) -> dict[str, Method]:
+    """Return the methods of one network by their names: those that ship as they do, all others alone.
+
+    With ``alone`` those that ship a second time, without what `alen.recovery` gives back.
+    """
+    methods = {weights.name: network(weights, engine, precision, recover=shipped)}
+    if shipped and alone:
+        methods[weights.name + _ALONE] = network(weights, engine, precision, recover=False)
+    return methods
 
 
 def _torch_engine(weights: Weights, precision: Precision) -> Engine:
@@ -230,6 +263,7 @@ def _start_worker(
     weights: Sequence[str],
     engine: EngineName,
     precision: Precision,
+    alone: bool,
     sheets: Mapping[float, tuple[int, int]],
 ) -> None:
     """Prepare a process: photographs and methods."""
@@ -238,7 +272,7 @@ def _start_worker(
     methods: dict[str, Method] = dict(zip(OPPONENTS, (run_libraw, run_nonlocal_means), strict=True))
     for name in weights:
         loaded = load_weights(find_weights(name))
-        methods[loaded.name] = network(loaded, engine, precision)
+        methods |= networks(loaded, engine, precision, shipped=name in shipped_names(), alone=alone)
     _worker = _Worker(protocol, PhotoCache(photos, cache_folder), methods, sheets)
 
 
@@ -342,6 +376,7 @@ def run(
     *,
     engine: EngineName = "openvino",
     precision: Precision = "auto",
+    alone: bool = False,
     workers: int,
     console: Console,
 ) -> tuple[list[Record], list[Sheet]]:
@@ -363,7 +398,7 @@ def run(
         sheets = {
             ratio: (photo, 0) for ratio, photo in zip(shown, _detailed(cache, protocol, len(shown)), strict=False)
         }
-        prepared = (protocol, photos, Path(folder), weights, engine, precision, sheets)
+        prepared = (protocol, photos, Path(folder), weights, engine, precision, alone, sheets)
         # spawned, not forked: LibRaw's threads do not survive a fork
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, prepared) as pool:
             futures = {pool.submit(_run_task, *task): task for task in tasks}
@@ -461,6 +496,7 @@ def markdown(protocol: Protocol, records: Sequence[Record], about: Mapping[str, 
         "error in rawpy 0.28.0 (LibRaw 0.22.2).",
         "- **Non-local means**: generalized Anscombe transform with the camera's true gain and read noise, non-local "
         "means tuned for each noise level on training photographs, exact unbiased inverse, LibRaw's demosaicing.",
+        *([_ALONE_LINE] if any(name.endswith(_ALONE) for name in summary) else []),
         *(f"- **{name}**: {n['parameters']:,} weights, {n['steps']:,} steps." for name, n in about["networks"].items()),
         "",
         f"Commit {about['commit'][:12]}, {about['hardware']['processor']}, {about['hardware']['cores']} cores; "
@@ -485,7 +521,7 @@ def _gains(protocol: Protocol, records: Sequence[Record]) -> list[str]:
     """Return tables of what networks are ahead of their opponents, image by image."""
     scores = {(r.method, r.photograph, r.camera, r.ratio): r.psnr_db for r in records}
     methods = list(dict.fromkeys(r.method for r in records))
-    networks = [method for method in methods if method not in OPPONENTS]
+    networks = [method for method in methods if method not in OPPONENTS and not method.endswith(_ALONE)]
     images = list({(r.photograph, r.camera): r for r in records}.values())
 
     def differences(method: str, opponent: str, ratio: float, among: Sequence[Record]) -> list[float]:
@@ -582,6 +618,7 @@ def main(
     quick: bool = False,
     engine: EngineName = "openvino",
     precision: Precision = "auto",
+    alone: bool = False,
     workers: int | None = None,
 ) -> None:
     """Score LibRaw, non-local means and networks on held-out photographs.
@@ -597,6 +634,7 @@ def main(
         quick: Four photographs, two cameras and squares of 256 pixels, and no page: to see whether all works.
         engine: What runs the networks.
         precision: Their arithmetic; "auto" is bfloat16 where the processor computes in it.
+        alone: Score networks that ship without the detail that is given back, too.
         workers: Processes; one per core if not given.
     """
     console = Console()
@@ -608,7 +646,9 @@ def main(
     names = weights or shipped_for(cfa)
     count = workers or len(os.sched_getaffinity(0))
     start = time.perf_counter()
-    records, rows = run(protocol, held_out, names, engine=engine, precision=precision, workers=count, console=console)
+    records, rows = run(
+        protocol, held_out, names, engine=engine, precision=precision, alone=alone, workers=count, console=console
+    )
     about = provenance() | {"command": command(), "seconds": round(time.perf_counter() - start, 1), "workers": count}
     loaded = [load_weights(find_weights(name)) for name in names]
     networks = {w.name: {"sha256": w.digest, "parameters": w.parameters, "steps": w.facts.steps} for w in loaded}

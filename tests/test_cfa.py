@@ -4,12 +4,14 @@ import pytest
 from alen.cfa import (
     BAYER_PHASES,
     CFA,
+    PLANE_COLORS,
     PLANES,
     XTRANS_PLANES,
     FilterArray,
     mosaic_from_rgb,
     pack,
     pack_any,
+    pack_picture,
     pack_xtrans,
     reference,
     rggb_offset,
@@ -204,3 +206,19 @@ def test_filter_arrays_tell_how_they_are_packed(cfa: FilterArray, kind: str, sid
     packed = pack_any(mosaic, array)
     assert packed.shape == (planes, 12 // side, 18 // side)
     np.testing.assert_array_equal(np.sort(packed, axis=None), np.sort(mosaic, axis=None))
+
+
+@pytest.mark.parametrize("kind", ["bayer", "xtrans"])
+def test_a_picture_is_packed_as_its_mosaic_is(kind: FilterArray) -> None:
+    cfa = reference(kind)
+    picture = np.random.default_rng(0).random((cfa.packed_side * 14, cfa.packed_side * 22, 3))
+    packed = pack_any(mosaic_from_rgb(picture, cfa), cfa)
+    np.testing.assert_array_equal(pack_picture(picture, cfa.plane_count), packed)
+
+
+@pytest.mark.parametrize("kind", ["bayer", "xtrans"])
+def test_planes_have_the_colors_they_are_told_to_have(kind: FilterArray) -> None:
+    cfa = reference(kind)
+    colors = pack_any(cfa.color_map(12, 12), cfa)
+    assert ["RGB"[plane[0, 0]] for plane in colors] == list(PLANE_COLORS[kind])
+    assert all((plane == plane[0, 0]).all() for plane in colors)

@@ -10,7 +10,7 @@ X-Trans is packed as See-in-the-Dark packs it: 9 planes of one color each at a t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -30,6 +30,9 @@ FilterArray = Literal["bayer", "xtrans"]
 
 XTRANS_PLANES: Final = ("R", "G", "B", "R", "B", "G", "G", "G", "G")
 """The color of each packed X-Trans plane, in See-in-the-Dark's order."""
+
+PLANE_COLORS: Final[Mapping[FilterArray, tuple[str, ...]]] = {"bayer": ("R", "G", "G", "B"), "xtrans": XTRANS_PLANES}
+"""By filter array: the color of each packed plane."""
 
 _XTRANS_POSITIONS: Final = (
     ((0, 0), (0, 4), (3, 1), (3, 3)),
@@ -258,6 +261,25 @@ def mosaic_from_rgb(rgb: NDArray[Any], cfa: CFA) -> NDArray[Any]:
     height, width, _ = rgb.shape
     colors = cfa.color_map(height, width)
     return np.take_along_axis(rgb, colors[..., None].astype(np.intp), axis=2)[..., 0]
+
+
+def pack_picture(picture: NDArray[Any], plane_count: int) -> NDArray[Any]:
+    """Return the packed planes of an RGB picture seen through the filter array in the phase of `reference`.
+
+    Args:
+        picture: (s·h, s·w, 3), any dtype; s = 2 for four planes, 3 for nine, with h and w even.
+        plane_count: 4 planes of Bayer or 9 of X-Trans.
+
+    Returns:
+        (P, h, w), same dtype: ``pack_any(mosaic_from_rgb(picture, cfa), cfa)``, but faster.
+    """
+    if plane_count == 4:
+        return np.stack([picture[y::2, x::2, color] for y, x, color in ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 2))])
+    height, width = (side // 3 for side in picture.shape[:2])
+    planes = np.empty((9, height, width), dtype=picture.dtype)
+    for plane, corner, (y, x) in xtrans_places():
+        planes[plane, corner[0] :: 2, corner[1] :: 2] = picture[y::6, x::6, "RGB".index(XTRANS_PLANES[plane])]
+    return planes
 
 
 def _plane_positions(cfa: CFA) -> list[tuple[int, int]]:

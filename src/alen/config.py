@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Self, get_args, get_origin, get_type_hints
 
-from alen.cfa import XTRANS_PLANES, FilterArray, reference
+from alen.cfa import PLANE_COLORS, FilterArray, reference
 from alen.errors import SettingsError
 
 DEMOSAICKED: Final = 3
@@ -25,10 +25,6 @@ COLOR_FLOOR: Final = 0.02
 """Where the luma of the "mixtures" base is below that of the mixture its color comes from, color differences shrink
 with it: a dark pixel beside a lamp has the lamp's hue, not the lamp's light. This is added to both lumas, so that noise
 around black changes little."""
-
-
-_COLORS: Final = {"bayer": ("R", "G", "G", "B"), "xtrans": XTRANS_PLANES}
-"""By filter array: the color of each packed plane."""
 
 
 class _Layout:
@@ -54,7 +50,7 @@ class _Layout:
     @property
     def color_planes(self) -> tuple[tuple[int, ...], ...]:
         """The indices of the planes of R, G and B."""
-        colors = _COLORS[self.cfa]
+        colors = PLANE_COLORS[self.cfa]
         return tuple(tuple(index for index, plane in enumerate(colors) if plane == color) for color in "RGB")
 
     @property

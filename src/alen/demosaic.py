@@ -47,12 +47,14 @@ Direction = Literal["isotropic", "rows", "columns"]
 """Along what a demosaicking filter looks for what is missing."""
 
 
+@functools.cache
 def malvar_kernels() -> NDArray[np.float32]:
     """Return the convolution that demosaics packed RGGB planes.
 
     Returns:
-        (12, 4, 3, 3) float32: output channel 4·c + 2·y + x is color c (R, G, B) at row y, column x of each 2 × 2 cell,
-        the order that a pixel shuffle by 2 expects; input channels are the planes R, Gr, Gb, B. Each kernel sums to 1.
+        (12, 4, 3, 3) float32, read-only: output channel 4·c + 2·y + x is color c (R, G, B) at row y, column x of each
+        2 × 2 cell, the order that a pixel shuffle by 2 expects; input channels are the planes R, Gr, Gb, B. Each kernel
+        sums to 1.
     """
     filters = {  # (color, cell row, cell column) -> 5 x 5 filter over the mosaic, times 8
         (0, 0, 0): _IDENTITY,
@@ -74,6 +76,7 @@ def malvar_kernels() -> NDArray[np.float32]:
             row, column = y + dy - 2, x + dx - 2  # of the mosaic, relative to the cell's top left pixel
             plane = 2 * (row % 2) + column % 2
             kernels[4 * color + 2 * y + x, plane, row // 2 + 1, column // 2 + 1] += value / 8
+    kernels.flags.writeable = False
     return kernels
 
 
@@ -192,13 +195,14 @@ def demosaic_malvar(planes: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     _, h, w = planes.shape
     padded = np.pad(planes, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    rgb = np.zeros((h, 2, w, 2, 3), dtype=np.float32)
-    for channel, kernel in enumerate(malvar_kernels()):
-        color, y, x = channel // 4, channel // 2 % 2, channel % 2
-        for plane, row, column in np.argwhere(kernel):
-            window = padded[plane, row : row + h, column : column + w]
-            rgb[:, y, :, x, color] += kernel[plane, row, column] * window
-    return rgb.reshape(2 * h, 2 * w, 3)
+    kernels = malvar_kernels()
+    channels = np.zeros((12, h * w), dtype=np.float32)
+    for y in range(3):
+        for x in range(3):
+            window = padded[:, y : y + h, x : x + w].reshape(4, -1)
+            channels += kernels[:, :, y, x] @ window
+    rgb = channels.reshape(3, 2, 2, h, w)  # (color, y, x, row, column)
+    return np.ascontiguousarray(rgb.transpose(3, 1, 4, 2, 0)).reshape(2 * h, 2 * w, 3)
 
 
 def demosaic_xtrans(planes: NDArray[np.float32]) -> NDArray[np.float32]:

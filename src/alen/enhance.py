@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,14 +20,16 @@ from numpy.typing import NDArray
 
 from alen import __version__
 from alen.black_level import proven_black_level
-from alen.cfa import pack_any, reference
+from alen.cfa import PLANE_COLORS, pack_any, reference
 from alen.color import develop
 from alen.engines import MULTIPLE, Engine, Precision
 from alen.engines.openvino import OpenVinoEngine
 from alen.errors import DeviceError, SettingsError, UnsupportedRawError, WeightsError
 from alen.levels import LOOK, MAX_RATIO, Look, amplify, check_look, estimate_ratio, normalize
+from alen.noise_level import estimate_noise_level
 from alen.picture import quantize
 from alen.raw import RawImage
+from alen.recovery import Recovery
 from alen.tiling import Padding
 from alen.weights import DEFAULT, XTRANS, Weights, find_weights, load_weights, shipped_names
 
@@ -61,6 +63,13 @@ class Amplified:
     def side(self) -> int:
         """Mosaic pixels along the side of a packed pixel: 2, of X-Trans 3."""
         return self.raw.cfa.packed_side
+
+    @property
+    def saturation(self) -> NDArray[np.float32]:
+        """(P,) the value at which each plane saturates: white balance × ratio."""
+        gains = dict(zip("RGB", self.raw.white_balance, strict=True))
+        colors = PLANE_COLORS[self.raw.cfa.kind]
+        return np.array([gains[color] * self.ratio for color in colors], dtype=np.float32)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -176,6 +185,7 @@ class Enhancer:
             float32 in torch on the processor.
         threads: CPU threads; None uses all cores.
         max_memory_bytes: Frames that would need more are refused; None does not look.
+        recover: Give back detail that the network lost, see `alen.recovery`; without, pictures are the network's own.
 
     Raises:
         WeightsError: The weights cannot be used, or were not trained for camera RGB.
@@ -190,7 +200,9 @@ class Enhancer:
         precision: Precision = "auto",
         threads: int | None = None,
         max_memory_bytes: int | None = None,
+        recover: bool = True,
     ) -> None:
+        self._recover = recover
         if max_memory_bytes is not None and max_memory_bytes <= 0:
             raise SettingsError(f"The largest memory is above 0; got {max_memory_bytes / 1e9:g} GB.")
         self._max_memory_bytes = max_memory_bytes
@@ -235,8 +247,11 @@ class Enhancer:
         amplified = self._amplified(network, raw, ratio, look, bytes_per_pixel=12)
         prepared = time.perf_counter()
         linear = np.empty((*raw.mosaic.shape, 3), dtype=np.float32)
-        for rows, piece in _pieces(network.engine, amplified, progress):
+
+        def keep(rows: slice, piece: NDArray[np.float32]) -> None:
             linear[rows] = piece
+
+        self._make(network, amplified, keep, progress)
         seconds = {"prepare": prepared - clock, "network": time.perf_counter() - prepared}
         metadata = _metadata(network, amplified)
         return Enhanced(linear, amplified.raw, amplified.ratio, amplified.ratio_is_estimated, metadata, seconds)
@@ -280,14 +295,7 @@ class Enhancer:
             developed = develop(piece, raw.cam2rgb, exposure_ev=exposure_ev, clip_level=clip_level, out=piece)
             quantize(developed, out=picture[rows], name=raw.name)
 
-        pending: Future[None] | None = None
-        with ThreadPoolExecutor(1) as pool:  # a piece is developed while the engine is at the next
-            for rows, piece in _pieces(network.engine, amplified, progress):
-                if pending is not None:
-                    pending.result()
-                pending = pool.submit(finish_piece, rows, piece.copy())
-        if pending is not None:
-            pending.result()
+        self._make(network, amplified, finish_piece, progress)
         seconds = {"prepare": prepared - clock, "network": time.perf_counter() - prepared}
         metadata = _metadata(network, amplified)
         return Finished(picture, amplified.raw, amplified.ratio, amplified.ratio_is_estimated, metadata, seconds)
@@ -304,6 +312,39 @@ class Enhancer:
             Bytes, or None if the engine does not tell.
         """
         return _needed_bytes(self._named, height, width, bytes_per_pixel)
+
+    def _make(
+        self,
+        network: _Network,
+        amplified: Amplified,
+        take: Callable[[slice, NDArray[np.float32]], None],
+        progress: Callable[[float], None] | None,
+    ) -> None:
+        """Have a picture made: ``take`` gets rows of the mosaic, from top to bottom, and linear camera RGB of them.
+
+        It may change what it gets. It runs, and lost detail is given back, while the engine is at the next piece.
+        """
+        height, width = amplified.raw.mosaic.shape
+        left, reached = amplified.padding.left, -amplified.padding.top
+        noise = estimate_noise_level(amplified, amplified.saturation) if self._recover else None
+        recovery = Recovery(amplified, amplified.saturation, noise)
+
+        def work(stripe: NDArray[np.float32]) -> None:
+            nonlocal reached
+            ready = recovery.push(stripe)
+            rows = slice(max(reached, 0), min(reached + len(ready), height))
+            if rows.start < rows.stop:
+                take(rows, ready[rows.start - reached : rows.stop - reached, left : left + width])
+            reached += len(ready)
+
+        pending: Future[None] | None = None
+        with ThreadPoolExecutor(1) as pool:
+            for stripe in network.engine.stripes(amplified, progress):
+                if pending is not None:
+                    pending.result()
+                pending = pool.submit(work, stripe.copy())
+        if pending is not None:
+            pending.result()
 
     def _load(self, model: str) -> _Network:
         """Make weights ready."""
@@ -357,20 +398,6 @@ def _needed_bytes(network: _Network, height: int, width: int, bytes_per_pixel: i
     # the engine gives its memory back while the picture grows
     mosaic_bytes = 2 * height * width
     return _PROCESS_BYTES + mosaic_bytes + max(engine, bytes_per_pixel * height * width)
-
-
-def _pieces(
-    engine: Engine, amplified: Amplified, progress: Callable[[float], None] | None
-) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """Yield rows of the mosaic, from top to bottom, and linear camera RGB (rows, W, 3) of them."""
-    height, width = amplified.raw.mosaic.shape
-    top, left = amplified.padding.top, amplified.padding.left
-    reached = -top
-    for stripe in engine.stripes(amplified, progress):
-        rows = slice(max(reached, 0), min(reached + len(stripe), height))
-        if rows.start < rows.stop:
-            yield rows, stripe[rows.start - reached : rows.stop - reached, left : left + width]
-        reached += len(stripe)
 
 
 def _metadata(network: _Network, amplified: Amplified) -> dict[str, str]:

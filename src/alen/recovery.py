@@ -1,0 +1,179 @@
+"""Detail that a network has lost, given back: what stands out of the noise is no noise.
+
+A picture that lost nothing but noise differs from the raw frame by that noise, whose size is known (see
+`alen.noise_level`). Where the difference is larger, over squares of about 14 pixels, the network took detail for noise:
+a fine regular pattern, or texture in a clean frame. There a share of the difference is demosaicked and added, Wiener's:
+1 − noise/difference in squares, after what chance does is taken off. Where the network did well, as in nearly all of a
+dark frame, nothing is changed. (The difference is the "method noise" of A. Buades, B. Coll and J. M. Morel, "A review
+of image denoising algorithms, with a new one", 2005, https://doi.org/10.1137/040616024.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alen.cfa import pack_picture
+from alen.demosaic import demosaic_linear
+from alen.engines import Planes
+from alen.noise_level import NoiseLevel
+
+MARGIN: Final = 6
+"""Packed rows around a piece that what is given back depends on; even, as pieces of X-Trans begin at even rows."""
+
+_CHANCE: Final = 1.5
+"""By how much a difference has to be larger than noise, in squares: 5 standard deviations of the mean over a square."""
+
+_SQUARES: Final = {4: 7, 9: 5}
+"""Side of the squares in packed pixels, by the number of planes: 14 pixels of Bayer, 15 of X-Trans."""
+
+_NEAR: Final = 3
+"""Side of the squares around a packed pixel that have to say so, too: beside an edge the large ones see both sides."""
+
+_NEAR_CHANCE: Final = 1.3
+"""As `_CHANCE`, for these."""
+
+_SMOOTHED: Final = 3
+"""Side of the squares, in packed pixels, over which shares are averaged."""
+
+_OUTLIER: Final = 25.0
+"""A pixel's difference counts as 5 standard deviations at most, so that a hot pixel is not taken for detail."""
+
+_SATURATED: Final = 0.98
+"""From this share of the saturation on a pixel tells nothing."""
+
+_HIGHLIGHTS: Final = (0.9, 1.1)
+"""Between these levels of the picture, 1 is white, giving back fades out: the network is not exact above white."""
+
+_ROWS: Final = 64
+"""Packed rows that are worked on at a time, at least: margins are worked on twice."""
+
+_TILE: Final = 64
+"""Side of the tiles, in packed pixels, that are demosaicked only if something is given back in them; even."""
+
+_REACH: Final = 2
+"""Packed pixels around a tile that demosaicking looks at; even."""
+
+
+class Recovery:
+    """Gives back detail piece by piece, as an engine makes a picture.
+
+    Args:
+        planes: The packed planes (P, h, w) that the picture is made of.
+        saturation: (P,) the value at which each plane saturates: white balance × ratio.
+        noise: Their noise; None leaves the picture as it is.
+    """
+
+    def __init__(self, planes: Planes, saturation: NDArray[np.float32], noise: NoiseLevel | None) -> None:
+        self._planes = planes
+        self._saturation = saturation
+        self._noise = noise
+        self._side = 2 if planes.shape[0] == 4 else 3
+        self._pending = np.empty((0, self._side * planes.shape[2], 3), dtype=np.float32)
+        self._first = 0  # the packed row it begins with
+        self._done = 0  # packed rows that were returned
+
+    def push(self, stripe: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take the next rows of the picture and return those that are ready, from top to bottom: all by the last call.
+
+        Args:
+            stripe: (s·n, s·w, 3) linear camera RGB; s is 2, of X-Trans 3.
+
+        Returns:
+            (s·m, s·w, 3), m ≥ 0.
+        """
+        if self._noise is None:
+            return stripe
+        side, height = self._side, self._planes.shape[1]
+        self._pending = np.concatenate([self._pending, stripe])
+        reached = self._first + len(self._pending) // side
+        stop = height if reached == height else (reached - MARGIN) // 2 * 2
+        if stop < min(self._done + _ROWS, height):
+            return self._pending[:0]
+        planes = self._planes.rows(self._first, reached)
+        recovered = recover(self._pending, planes, self._saturation, self._noise)
+        ready = recovered[side * (self._done - self._first) : side * (stop - self._first)]
+        kept = max(stop - MARGIN, 0)
+        self._pending = self._pending[side * (kept - self._first) :]
+        self._first, self._done = kept, stop
+        return ready
+
+
+def recover(
+    picture: NDArray[np.float32], planes: NDArray[np.float32], saturation: NDArray[np.float32], noise: NoiseLevel
+) -> NDArray[np.float32]:
+    """Give back what a picture lost and stands out of the noise.
+
+    Args:
+        picture: (s·h, s·w, 3) linear camera RGB at the scale of the planes.
+        planes: (P, h, w) the packed planes it is made of: 4 of Bayer with s = 2, or 9 of X-Trans with s = 3, h and w
+            even.
+        saturation: (P,) the value at which each plane saturates.
+        noise: Their noise.
+
+    Returns:
+        (s·h, s·w, 3) float32, new memory. At the edges the outermost packed pixels are repeated.
+    """
+    white = saturation[:, None, None]
+    expected = pack_picture(picture, len(planes))  # (P, h, w)
+    low, high = _HIGHLIGHTS
+    difference = planes - expected
+    difference *= np.clip((high - expected.max(axis=0)) * np.float32(1 / (high - low)), 0, 1)
+    difference[planes >= np.float32(_SATURATED) * white] = 0
+    expected /= white
+    squares = difference / white
+    squares *= squares
+    squares /= noise.variance(expected)
+    np.minimum(squares, np.float32(_OUTLIER), out=squares)
+    excess: NDArray[np.float32] = squares.mean(axis=0)  # (h, w); 1 is noise
+    share = _share(_box(excess, _SQUARES[len(planes)]), _CHANCE)
+    if share.any():
+        share = _box(np.minimum(share, _share(_box(excess, _NEAR), _NEAR_CHANCE)), _SMOOTHED)
+    difference *= share
+    recovered, side = picture.copy(), 2 if len(planes) == 4 else 3
+    for tile, around, inner in _tiles(share.shape[0], share.shape[1], side):
+        if share[around].any():
+            recovered[tile] += demosaic_linear(difference[:, around[0], around[1]])[inner]
+    return recovered
+
+
+Region = tuple[slice, slice]
+
+
+def _tiles(height: int, width: int, side: int) -> Iterator[tuple[Region, Region, Region]]:
+    """Yield tiles of a picture (s·h, s·w), the packed pixels that they depend on, and where they lie in these."""
+    for top in range(0, height, _TILE):
+        for left in range(0, width, _TILE):
+            ends = (min(top + _TILE, height), min(left + _TILE, width))
+            first = (max(top - _REACH, 0), max(left - _REACH, 0))
+            tile = tuple(slice(side * a, side * b) for a, b in zip((top, left), ends, strict=True))
+            around = tuple(slice(a, min(b + _REACH, n)) for a, b, n in zip(first, ends, (height, width), strict=True))
+            inner = tuple(
+                slice(side * (a - c), side * (b - c)) for a, b, c in zip((top, left), ends, first, strict=True)
+            )
+            yield (tile[0], tile[1]), (around[0], around[1]), (inner[0], inner[1])
+
+
+def _share(excess: NDArray[np.float32], chance: float) -> NDArray[np.float32]:
+    """Return the share that is given back: 1 − chance/excess, and nothing up to there."""
+    share: NDArray[np.float32] = np.maximum(excess, np.float32(chance))
+    np.divide(np.float32(-chance), share, out=share)
+    share += 1
+    return share
+
+
+def _box(values: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Return the means over squares around every position of (h, w); edges are repeated."""
+    height, width = values.shape
+    padded = np.pad(values, side // 2, mode="edge")
+    rows = padded[:height].copy()
+    for k in range(1, side):
+        rows += padded[k : k + height]
+    means = rows[:, :width].copy()
+    for k in range(1, side):
+        means += rows[:, k : k + width]
+    means *= np.float32(1 / side**2)
+    return means
