@@ -215,6 +215,11 @@ def pack_any(mosaic: NDArray[Any], cfa: CFA) -> NDArray[Any]:
     return pack(mosaic, cfa) if cfa.is_bayer else pack_xtrans(mosaic, cfa)
 
 
+def unpack_any(planes: NDArray[Any], cfa: CFA) -> NDArray[Any]:
+    """Put packed planes together by `unpack`, or by `unpack_xtrans` if the mosaic is not Bayer; see there."""
+    return unpack(planes, cfa) if cfa.is_bayer else unpack_xtrans(planes, cfa)
+
+
 def pack_xtrans(mosaic: NDArray[Any], cfa: CFA) -> NDArray[Any]:
     """Take an X-Trans mosaic apart into nine planes of one color each, see `XTRANS_PLANES`.
 

@@ -2,26 +2,25 @@
 
 A picture that lost nothing but noise differs from the raw frame by that noise, whose size is known (see
 `alen.noise_level`). Where the difference is larger, over squares of about 14 pixels, the network took detail for noise:
-a fine regular pattern, or texture in a clean frame. There a share of the difference is demosaicked and added, Wiener's:
-1 − noise/difference in squares, after what chance does is taken off. Where the network did well, as in nearly all of a
-dark frame, nothing is changed. (The difference is the "method noise" of A. Buades, B. Coll and J. M. Morel, "A review
-of image denoising algorithms, with a new one", 2005, https://doi.org/10.1137/040616024.)
+a fine regular pattern, or texture in a clean frame. There a share of the difference is given back, Wiener's:
+1 − noise/difference in squares, after what chance does is taken off. Color varies slowly and the network has it right,
+so what a pixel of one color lost is added to all three. Where the network did well, as in nearly all of a dark frame,
+nothing is changed. (The difference is the "method noise" of A. Buades, B. Coll and J. M. Morel, "A review of image
+denoising algorithms, with a new one", 2005, https://doi.org/10.1137/040616024.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alen.cfa import pack_picture
-from alen.demosaic import demosaic_linear
+from alen.cfa import pack_picture, reference, unpack_any
 from alen.engines import Planes
 from alen.noise_level import NoiseLevel
 
-MARGIN: Final = 6
+MARGIN: Final = 4
 """Packed rows around a piece that what is given back depends on; even, as pieces of X-Trans begin at even rows."""
 
 _CHANCE: Final = 1.5
@@ -50,12 +49,6 @@ _HIGHLIGHTS: Final = (0.9, 1.1)
 
 _ROWS: Final = 64
 """Packed rows that are worked on at a time, at least: margins are worked on twice."""
-
-_TILE: Final = 64
-"""Side of the tiles, in packed pixels, that are demosaicked only if something is given back in them; even."""
-
-_REACH: Final = 2
-"""Packed pixels around a tile that demosaicking looks at; even."""
 
 
 class Recovery:
@@ -130,31 +123,12 @@ def recover(
     np.minimum(squares, np.float32(_OUTLIER), out=squares)
     excess: NDArray[np.float32] = squares.mean(axis=0)  # (h, w); 1 is noise
     share = _share(_box(excess, _SQUARES[len(planes)]), _CHANCE)
-    if share.any():
-        share = _box(np.minimum(share, _share(_box(excess, _NEAR), _NEAR_CHANCE)), _SMOOTHED)
-    difference *= share
-    recovered, side = picture.copy(), 2 if len(planes) == 4 else 3
-    for tile, around, inner in _tiles(share.shape[0], share.shape[1], side):
-        if share[around].any():
-            recovered[tile] += demosaic_linear(difference[:, around[0], around[1]])[inner]
+    if not share.any():
+        return picture.copy()
+    difference *= _box(np.minimum(share, _share(_box(excess, _NEAR), _NEAR_CHANCE)), _SMOOTHED)
+    mosaic = unpack_any(difference, reference("bayer" if len(planes) == 4 else "xtrans"))
+    recovered: NDArray[np.float32] = picture + mosaic[..., None]
     return recovered
-
-
-Region = tuple[slice, slice]
-
-
-def _tiles(height: int, width: int, side: int) -> Iterator[tuple[Region, Region, Region]]:
-    """Yield tiles of a picture (s·h, s·w), the packed pixels that they depend on, and where they lie in these."""
-    for top in range(0, height, _TILE):
-        for left in range(0, width, _TILE):
-            ends = (min(top + _TILE, height), min(left + _TILE, width))
-            first = (max(top - _REACH, 0), max(left - _REACH, 0))
-            tile = tuple(slice(side * a, side * b) for a, b in zip((top, left), ends, strict=True))
-            around = tuple(slice(a, min(b + _REACH, n)) for a, b, n in zip(first, ends, (height, width), strict=True))
-            inner = tuple(
-                slice(side * (a - c), side * (b - c)) for a, b, c in zip((top, left), ends, first, strict=True)
-            )
-            yield (tile[0], tile[1]), (around[0], around[1]), (inner[0], inner[1])
 
 
 def _share(excess: NDArray[np.float32], chance: float) -> NDArray[np.float32]:

@@ -23,8 +23,7 @@ from alen.cfa import (
     mosaic_from_rgb,
     pack_any,
     reference,
-    unpack,
-    unpack_xtrans,
+    unpack_any,
     xtrans_reference,
 )
 from alen.classical.nonlocal_means import FilterSettings, nonlocal_means
@@ -255,7 +254,7 @@ def nonlocal_means_pipeline(
         clean = _denoise_colors(electrons, read_sigma / gain, white_balance, settings)
     else:
         planes = _denoise_planes(electrons, read_sigma / gain, settings)
-        clean = unpack(planes, standard) if cfa.is_bayer else unpack_xtrans(planes, standard)
+        clean = unpack_any(planes, standard)
     mosaic = amplify(clean * np.float32(gain), standard, white_balance, ratio)
     return demosaic_with_libraw(padding.crop(mosaic), cfa, settings.after)
 
