@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from alen import __version__
-from alen.cfa import CFA, mosaic_from_rgb
+from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb
 from alen.cli import main
 from alen.config import AlenConfig
 from alen.dng import write_cfa_dng
 from alen.models.alen import Alen
+from alen.noise import CAMERAS, add_noise
 from alen.training.config import Stage, TrainingConfig
 from alen.training.sources import Photographs
 from alen.weights import TrainingFacts, load_weights, save_weights
@@ -467,8 +468,36 @@ def test_info(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "white balance R, G, B": "2, 1, 1.6",
         "exposure": "1/50 s, f/2.8, ISO 1600",
         "orientation": "to be turned clockwise",
+        "estimated noise": "cannot be told",  # of a frame that small
     }
     assert err == ""
+
+
+def test_info_tells_the_noise(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The sample's camera, in every phase of the pattern and with odd sides."""
+    rng = np.random.default_rng(0)
+    noise = CAMERAS[0].typical(1600)
+    for phase in BAYER_PHASES:
+        cfa = CFA.bayer(phase)
+        clean = np.broadcast_to(np.linspace(0, 0.2, 361, dtype=np.float32), (299, 361))
+        raw = add_noise(np.ascontiguousarray(clean), cfa, noise, rng)
+        write_cfa_dng(
+            folder / f"{phase}.dng",
+            raw,
+            cfa=cfa,
+            black_level=(noise.black_level_dn,) * 4,
+            white_level=noise.white_level_dn,
+            white_balance=(2.0, 1.0, 1.5),
+            xyz2cam=_XYZ2CAM,
+            iso=1600,
+            exposure_time_s=0.1,
+        )
+    assert main(["info", "--json", *sorted(str(file) for file in folder.glob("*.dng"))]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found) == len(BAYER_PHASES)
+    for facts in found:
+        assert facts["estimated_gain_dn_per_e"] == pytest.approx(noise.gain, rel=0.1)
+        assert facts["estimated_read_noise_dn"] == pytest.approx(noise.read_sigma_dn, rel=0.2)
 
 
 def test_info_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -493,6 +522,8 @@ def test_info_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "aperture",
         "orientation",
         "estimated_ratio",
+        "estimated_gain_dn_per_e",
+        "estimated_read_noise_dn",
         "warnings",
     ]
     assert (good["file"], good["width_px"], good["height_px"], good["iso"]) == ("in.dng", 90, 61, 1600)

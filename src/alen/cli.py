@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from alen.errors import AlenError, SettingsError
 
 if TYPE_CHECKING:
     from alen.batch import Done
+    from alen.black_level import Levels
     from alen.raw import RawImage
     from alen.weights import Weights
 
@@ -358,7 +360,30 @@ def _facts(raw: RawImage) -> dict[str, Any]:
         "aperture": raw.aperture,
         "orientation": raw.orientation,
         "estimated_ratio": ratio,
+        **_noise(raw, black),
         "warnings": [*raw.warnings, *out_of_range(raw, ratio, black, ratio_is_estimated=True)],
+    }
+
+
+def _noise(raw: RawImage, black: Levels) -> dict[str, float | None]:
+    """Return what the frame tells of its noise: system gain, and standard deviation without light."""
+    import numpy as np
+
+    from alen.cfa import pack_any, reference
+    from alen.engines import PlanesArray
+    from alen.levels import normalize
+    from alen.noise_level import estimate_noise_level
+    from alen.tiling import Padding
+
+    height, width = raw.mosaic.shape
+    padding = Padding.to_reference(height, width, raw.cfa, raw.cfa.size)
+    cfa = reference(raw.cfa.kind)
+    planes = pack_any(normalize(padding.pad(raw.mosaic), cfa, black, raw.white_level), cfa)
+    level = estimate_noise_level(PlanesArray(planes), np.ones(len(planes), dtype=np.float32))
+    range_dn = raw.white_level - sum(black) / len(black)
+    return {
+        "estimated_gain_dn_per_e": None if level is None else level.gain * range_dn,
+        "estimated_read_noise_dn": None if level is None else math.sqrt(level.read_variance) * range_dn,
     }
 
 
@@ -376,6 +401,7 @@ def _readable(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("exposure", _exposure(facts["exposure_time_s"], facts["aperture"], facts["iso"])),
         ("orientation", _ORIENTATIONS[facts["orientation"]]),
         ("estimated ratio", f"{facts['estimated_ratio']:.3g}"),
+        ("estimated noise", _noise_in_words(facts["estimated_gain_dn_per_e"], facts["estimated_read_noise_dn"])),
     ]
     return rows + [("warning", warning) for warning in facts["warnings"]]
 
@@ -386,6 +412,13 @@ def _used_black_level(facts: dict[str, Any]) -> list[tuple[str, str]]:
     if used == facts["black_level_dn"]:
         return []
     return [("black level used", ", ".join(f"{value:.2f}" for value in used))]
+
+
+def _noise_in_words(gain: float | None, read_noise: float | None) -> str:
+    """Return the noise of a frame as calibrations state it."""
+    if gain is None or read_noise is None:
+        return "cannot be told"
+    return f"{gain:.3g} DN per electron, {read_noise:.3g} DN without light"
 
 
 def _exposure(time_s: float | None, aperture: float | None, iso: float | None) -> str:

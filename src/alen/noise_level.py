@@ -43,6 +43,9 @@ _BRIGHTEST: Final = 0.9
 """Squares that reach beyond this share of the saturation are left out: clipping takes noise away."""
 
 
+_ROUNDS: Final = 4
+"""Of fitting the line."""
+
 _CORRELATED: Final = 2.0
 """From so many times the variance on, that of means of 2 × 2 pixels is due to a camera that cleans, not to detail."""
 
@@ -97,9 +100,15 @@ def _estimate(bands: list[NDArray[np.float32]], factor: float) -> NoiseLevel | N
         return None
     order = np.array_split(np.argsort(means, kind="stable"), groups)
     signal = np.array([max(float(means[group].mean()), 0.0) for group in order])
-    variance = np.array([np.quantile(variances[group], _QUANTILE) / _QUANTILE_OF_NOISE for group in order])
-    usable = variance > 0  # black that is cut off has none
-    return _lower_line(signal[usable], factor * variance[usable]) if usable.any() else None
+    level = NoiseLevel(0.0, float(np.quantile(variances, _QUANTILE)) + 1e-12)
+    for _ in range(_ROUNDS):  # squares of a group are not alike: what is asked is how they compare with the line so far
+        excess = variances / level.variance(means)
+        factors = np.array([np.quantile(excess[group], _QUANTILE) / _QUANTILE_OF_NOISE for group in order])
+        usable = factors > 0  # black that is cut off has no variance
+        if not usable.any():
+            return None
+        level = _lower_line(signal[usable], factors[usable] * level.variance(signal[usable].astype(np.float32)))
+    return NoiseLevel(factor * level.gain, factor * level.read_variance, level.darkest)
 
 
 def _halved(planes: NDArray[np.float32]) -> NDArray[np.float32]:
