@@ -410,6 +410,31 @@ def run(
     return records, rows
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What is taken over from an earlier report."""
+
+    records: list[Record]
+    networks: dict[str, Any]
+    commits: dict[str, str]
+    """By method, what it was measured at."""
+
+
+def earlier(path: Path, protocol: Protocol, methods: Sequence[str]) -> Kept:
+    """Return the records of methods from a report that is there; it ends the program if they cannot be used."""
+    if not methods:
+        return Kept([], {}, {})
+    about = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"protocol": None, "records": []}
+    if about["protocol"] != json.loads(json.dumps(asdict(protocol))):
+        raise SystemExit(f"{path}: holds no records of this protocol; nothing can be kept of it.")
+    found = [Record(**record) for record in about["records"] if record["method"] in methods]
+    if missing := sorted(set(methods) - {record.method for record in found}):
+        raise SystemExit(f"{path}: holds no records of {', '.join(missing)}.")
+    networks = {name: facts for name, facts in about["networks"].items() if name in methods}
+    commits = {method: about.get("kept", {}).get(method, about["commit"]) for method in methods}
+    return Kept(found, networks, commits)
+
+
 def summarize(records: Iterable[Record]) -> dict[str, dict[float, dict[str, float]]]:
     """Return the mean scores by method and ratio: {"psnr_db", "ssim", "seconds", "images"}."""
     groups: dict[str, dict[float, list[Record]]] = {}
@@ -499,8 +524,9 @@ def markdown(protocol: Protocol, records: Sequence[Record], about: Mapping[str, 
         *([_ALONE_LINE] if any(name.endswith(_ALONE) for name in summary) else []),
         *(f"- **{name}**: {n['parameters']:,} weights, {n['steps']:,} steps." for name, n in about["networks"].items()),
         "",
-        f"Commit {about['commit'][:12]}, {about['hardware']['processor']}, {about['hardware']['cores']} cores; "
-        f"every image is a record in `benchmarks/results/{_stem(protocol.filter_array)}.json`.",
+        f"Commit {about['commit'][:12]}, {about['hardware']['processor']}, {about['hardware']['cores']} cores"
+        + "".join(f"; {method} at {commit[:12]}" for method, commit in about.get("kept", {}).items())
+        + f"; every image is a record in `benchmarks/results/{_stem(protocol.filter_array)}.json`.",
     ]
     lines += _gains(protocol, records)
     if image is not None:
@@ -619,6 +645,7 @@ def main(
     engine: EngineName = "openvino",
     precision: Precision = "auto",
     alone: bool = False,
+    keep: Annotated[tuple[str, ...], cyclopts.Parameter(negative="")] = (),
     workers: int | None = None,
 ) -> None:
     """Score LibRaw, non-local means and networks on held-out photographs.
@@ -635,6 +662,8 @@ def main(
         engine: What runs the networks.
         precision: Their arithmetic; "auto" is bfloat16 where the processor computes in it.
         alone: Score networks that ship without the detail that is given back, too.
+        keep: Methods whose records are taken over from the records that are there, of the same protocol: such as
+            networks whose weights were not kept.
         workers: Processes; one per core if not given.
     """
     console = Console()
@@ -644,6 +673,9 @@ def main(
         protocol = replace(protocol, crop_px=min(crop, 256), cameras=protocol.cameras[:2])
         held_out = [*held_out[:3], held_out[-1]]
     names = weights or shipped_for(cfa)
+    stem = _stem(cfa)
+    out = out if out is not None else Path("benchmarks/results") / f"{stem}.json"
+    kept = earlier(out, protocol, keep)
     count = workers or len(os.sched_getaffinity(0))
     start = time.perf_counter()
     records, rows = run(
@@ -652,15 +684,15 @@ def main(
     about = provenance() | {"command": command(), "seconds": round(time.perf_counter() - start, 1), "workers": count}
     loaded = [load_weights(find_weights(name)) for name in names]
     networks = {w.name: {"sha256": w.digest, "parameters": w.parameters, "steps": w.facts.steps} for w in loaded}
-    about["networks"] = networks
+    records += kept.records
+    about["networks"] = networks | kept.networks
+    about["kept"] = kept.commits
     document = {
         "benchmark": "quality",
         **about,
         "protocol": asdict(protocol),
         "summary": summarize(records),
     }
-    stem = _stem(cfa)
-    out = out if out is not None else Path("benchmarks/results") / f"{stem}.json"
     write_json(out, document, records)
     section = markdown(protocol, records, about, None if quick else f"images/{stem}.jpg")
     if not quick:

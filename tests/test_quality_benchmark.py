@@ -1,0 +1,77 @@
+"""The scoreboard: what ships is judged as it ships, and records that are kept are of the same protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from benchmarks.quality import Protocol, Record, earlier, expose, markdown, networks, write_json
+
+from alen.cfa import CFA
+from alen.data import charts
+from alen.data.photos import unprocess
+from alen.metrics import psnr
+from alen.noise import CAMERAS
+from alen.weights import find_weights, load_weights
+
+_PROTOCOL = Protocol(cameras=("Sony A7S II",), ratios=(1, 8))
+_NETWORK = {"sha256": "0" * 12, "parameters": 7_760_268, "steps": 5000}
+
+
+def _records(method: str, psnr_db: float) -> list[Record]:
+    return [Record(f"{n}.jpg", "Sony A7S II", "RGGB", r, method, psnr_db, 0.9, 1.0) for n in range(2) for r in (1, 8)]
+
+
+def _report(path: Path) -> dict[str, Any]:
+    about = {"commit": "a" * 40, "networks": {"unet": _NETWORK}}
+    write_json(path, about | {"protocol": vars(_PROTOCOL)}, _records("LibRaw", 20.0) + _records("unet", 30.0))
+    return about
+
+
+def test_records_of_other_methods_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "quality.json"
+    _report(path)
+    kept = earlier(path, _PROTOCOL, ["unet"])
+    assert kept.records == _records("unet", 30.0)
+    assert kept.networks == {"unet": _NETWORK}
+    assert kept.commits == {"unet": "a" * 40}
+    assert earlier(path, _PROTOCOL, []).records == []
+
+
+@pytest.mark.parametrize(
+    ("protocol", "methods", "words"),
+    [(Protocol(ratios=(1, 8)), ["unet"], "no records of this protocol"), (_PROTOCOL, ["x"], "no records of x")],
+)
+def test_other_protocols_and_methods_cannot_be_kept(
+    tmp_path: Path, protocol: Protocol, methods: list[str], words: str
+) -> None:
+    _report(tmp_path / "quality.json")
+    with pytest.raises(SystemExit, match=words):
+        earlier(tmp_path / "quality.json", protocol, methods)
+    with pytest.raises(SystemExit, match="no records of this protocol"):
+        earlier(tmp_path / "none.json", protocol, methods)
+
+
+def test_the_page_says_what_was_kept_and_what_is_the_network_alone() -> None:
+    records = [r for name in ("LibRaw", "Non-local means", "x", "x, network alone", "unet") for r in _records(name, 30)]
+    hardware = {"processor": "slide rule", "cores": 1}
+    about = {"commit": "b" * 40, "hardware": hardware, "networks": {"x": _NETWORK}, "kept": {"unet": "a" * 40}}
+    page = markdown(_PROTOCOL, records, about, None)
+    assert "| x, network alone | 30.00 / 0.900 | 30.00 / 0.900 |" in page
+    assert "- **Network alone**: without the detail" in page
+    assert "Commit bbbbbbbbbbbb, slide rule, 1 cores; unet at aaaaaaaaaaaa; every image" in page
+    assert "x, network alone − LibRaw" not in page
+
+
+def test_what_ships_is_judged_with_what_it_gives_back() -> None:
+    weights = load_weights(find_weights("alen-fast"))
+    methods = networks(weights, "openvino", "float32", shipped=True, alone=True)
+    assert list(methods) == ["alen-fast", "alen-fast, network alone"]
+    scene = unprocess(charts.zone_plate(160, 160), (2.0, 1.0, 1.5), np.eye(3))
+    exposure, truth = expose(scene, 8, CFA.bayer("GRBG"), CAMERAS[0], 1600, np.random.default_rng(0))
+    shipped, alone = (psnr(method(exposure), truth, data_range=1.0) for method in methods.values())
+    assert shipped > alone + 3
+    others = networks(weights, "openvino", "float32", shipped=False, alone=True)
+    assert psnr(others["alen-fast"](exposure), truth, data_range=1.0) == pytest.approx(alone, abs=1e-6)
