@@ -47,8 +47,8 @@ _SATURATED: Final = 0.98
 _HIGHLIGHTS: Final = (0.9, 1.1)
 """Between these levels of the picture, 1 is white, giving back fades out: the network is not exact above white."""
 
-_ROWS: Final = 64
-"""Packed rows that are worked on at a time, at least: margins are worked on twice."""
+_PIECE: Final = 128_000
+"""Packed pixels that are worked on at a time, about: more would take memory, fewer would work on margins twice."""
 
 
 class Recovery:
@@ -67,6 +67,7 @@ class Recovery:
         self._side = 2 if planes.shape[0] == 4 else 3
         self._pending = np.empty((0, self._side * planes.shape[2], 3), dtype=np.float32)
         self._first = 0  # the packed row it begins with
+        self._rows = max(_PIECE // planes.shape[2], 2 * MARGIN)  # packed rows to wait for
         self._done = 0  # packed rows that were returned
 
     def push(self, stripe: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -84,7 +85,7 @@ class Recovery:
         self._pending = np.concatenate([self._pending, stripe])
         reached = self._first + len(self._pending) // side
         stop = height if reached == height else (reached - MARGIN) // 2 * 2
-        if stop < min(self._done + _ROWS, height):
+        if stop < min(self._done + self._rows, height):
             return self._pending[:0]
         planes = self._planes.rows(self._first, reached)
         recovered = recover(self._pending, planes, self._saturation, self._noise)
