@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from alen.engines import Planes
 
-_SQUARE: Final = 8
-"""Side of the squares whose variance is looked at, in packed pixels."""
+_SQUARE: Final = {4: 8, 9: 5}
+"""Side of the squares whose variance is looked at, in packed pixels, by the number of planes: 16 pixels of Bayer, 15 of
+X-Trans. Larger ones find no flat place where all is textured."""
 
 _QUANTILE: Final = 0.1
 """Share of the squares of about the same brightness that is taken to hold no detail."""
 
-_QUANTILE_OF_NOISE: Final = 0.630
+_QUANTILE_OF_NOISE: Final = {4: 0.628, 9: 0.472}
 """Where that quantile lies if there is no detail at all, as a share of the variance; by simulation, Gaussian noise."""
 
 _GROUPS: Final = 24
@@ -36,8 +37,8 @@ _LEAST_SQUARES: Final = 100
 _SAMPLED: Final = 1_000_000
 """Packed pixels that are looked at, about: in bands of rows all over the frame."""
 
-_BAND: Final = 2 * (2 * _SQUARE + 2)
-"""Rows of such a band: two squares of means of 2 × 2 pixels, and what the Laplacian takes off."""
+_BAND: Final = 2 * (2 * 8 + 2)
+"""Rows of such a band: two squares, of X-Trans three, of means of 2 × 2 pixels, and what the Laplacian takes off."""
 
 _BRIGHTEST: Final = 0.9
 """Squares that reach beyond this share of the saturation are left out: clipping takes noise away."""
@@ -103,7 +104,9 @@ def _estimate(bands: list[NDArray[np.float32]], factor: float) -> NoiseLevel | N
     level = NoiseLevel(0.0, float(np.quantile(variances, _QUANTILE)) + 1e-12)
     for _ in range(_ROUNDS):  # squares of a group are not alike: what is asked is how they compare with the line so far
         excess = variances / level.variance(means)
-        factors = np.array([np.quantile(excess[group], _QUANTILE) / _QUANTILE_OF_NOISE for group in order])
+        factors = np.array(
+            [np.quantile(excess[group], _QUANTILE) / _QUANTILE_OF_NOISE[len(bands[0])] for group in order]
+        )
         usable = factors > 0  # black that is cut off has no variance
         if not usable.any():
             return None
@@ -124,11 +127,12 @@ def _squares(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np
     laplacian = rows[:, :-2] + rows[:, 2:] - 2 * rows[:, 1:-1]
     laplacian = (laplacian[:, :, :-2] + laplacian[:, :, 2:] - 2 * laplacian[:, :, 1:-1]) / 6  # of noise: its variance
     inner = rows[:, 1:-1, 1:-1]
-    count, height, width = (n if i == 0 else n // _SQUARE for i, n in enumerate(inner.shape))
+    side = _SQUARE[len(rows)]
+    count, height, width = len(inner), inner.shape[1] // side, inner.shape[2] // side
 
     def cut(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        whole = values[:, : height * _SQUARE, : width * _SQUARE]
-        return whole.reshape(count, height, _SQUARE, width, _SQUARE)
+        whole = values[:, : height * side, : width * side]
+        return whole.reshape(count, height, side, width, side)
 
     dark = cut(inner).max(axis=(2, 4)) < _BRIGHTEST
     return cut(inner).mean(axis=(2, 4))[dark], (cut(laplacian) ** 2).mean(axis=(2, 4))[dark]
