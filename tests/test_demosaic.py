@@ -74,7 +74,7 @@ def test_linear_ramps_of_every_color_are_exact() -> None:
 def test_equals_the_convolution() -> None:
     planes = np.random.default_rng(0).normal(size=(4, 5, 7)).astype(np.float32)
     padded = F.pad(torch.from_numpy(planes)[None], (1, 1, 1, 1), mode="replicate")
-    picture = F.pixel_shuffle(F.conv2d(padded, torch.from_numpy(malvar_kernels())), 2)[0].permute(1, 2, 0)
+    picture = F.pixel_shuffle(F.conv2d(padded, torch.tensor(malvar_kernels())), 2)[0].permute(1, 2, 0)
     np.testing.assert_allclose(demosaic_malvar(planes), picture.numpy(), atol=1e-5)
 
 
