@@ -35,7 +35,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from alen import __version__
-from alen.cfa import BAYER_PHASES, CFA, PLANE_COLORS, FilterArray, pack_any, reference
+from alen.cfa import BAYER_PHASES, CFA, FilterArray, pack_any, reference
 from alen.classical.pipeline import libraw, nonlocal_means_pipeline
 from alen.color import develop, eotf_inverse_srgb
 from alen.config import AlenConfig
@@ -44,7 +44,7 @@ from alen.demosaic import demosaic_linear
 from alen.engines import MULTIPLE, Engine, PlanesArray, Precision
 from alen.engines.openvino import OpenVinoEngine
 from alen.evaluate.summary import bootstrap_mean
-from alen.levels import amplify, normalize
+from alen.levels import amplify, normalize, saturation
 from alen.metrics import psnr, ssim
 from alen.noise import CAMERAS, QUANTIZATION_VARIANCE_DN2, CameraNoise, add_noise
 from alen.noise_level import estimate_noise_level
@@ -212,11 +212,9 @@ def network(weights: Weights, engine: EngineName, precision: Precision, *, recov
         padding, planes = _planes(exposure, exposure.cfa.packed_side * MULTIPLE)
         picture = infer(planes)
         if recover:
-            gains = dict(zip("RGB", exposure.white_balance, strict=True))
-            colors = PLANE_COLORS[exposure.cfa.kind]
-            saturation = np.array([gains[color] * exposure.ratio for color in colors], dtype=np.float32)
-            noise = estimate_noise_level(PlanesArray(planes), saturation)
-            picture = Recovery(PlanesArray(planes), saturation, noise).push(picture)
+            white = saturation(exposure.cfa.kind, exposure.white_balance, exposure.ratio)
+            noise = estimate_noise_level(PlanesArray(planes), white)
+            picture = Recovery(PlanesArray(planes), white, noise).push(picture)
         return padding.crop(picture)
 
     return run

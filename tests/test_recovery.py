@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
+import alen.recovery
 from alen.cfa import FilterArray, mosaic_from_rgb, pack_any, pack_picture, reference, unpack_any
 from alen.engines import PlanesArray
 from alen.noise_level import NoiseLevel
@@ -63,12 +64,14 @@ def test_as_written_out(cfa: FilterArray, size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("cfa", ["bayer", "xtrans"])
 @pytest.mark.parametrize("rows", [1, 7, 32, 1000])
-def test_pieces_make_the_whole(cfa: FilterArray, rows: int) -> None:
-    """Of any height, odd ones of X-Trans, too."""
+def test_pieces_make_the_whole(cfa: FilterArray, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of any height, odd ones of X-Trans, too; at least 16 rows are worked on at a time."""
+    monkeypatch.setattr(alen.recovery, "_PIECE", 40 * 16)
     _, picture, planes = _exposed(cfa, (190, 40), np.random.default_rng(2))
     side = reference(cfa).packed_side
     recovery = Recovery(PlanesArray(planes), _SATURATION[cfa], _NOISE)
     pieces = [recovery.push(picture[top : top + side * rows]) for top in range(0, len(picture), side * rows)]
+    assert (sum(len(piece) > 0 for piece in pieces) > 5) == (rows < 190)
     whole = recover(picture, planes, _SATURATION[cfa], _NOISE)
     np.testing.assert_allclose(np.concatenate(pieces), whole, atol=1e-6)
 

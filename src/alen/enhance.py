@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from alen import __version__
 from alen.black_level import proven_black_level
-from alen.cfa import PLANE_COLORS, pack_any, reference
+from alen.cfa import pack_any, reference
 from alen.color import develop
 from alen.engines import MULTIPLE, Engine, Precision
 from alen.engines.openvino import OpenVinoEngine
 from alen.errors import DeviceError, SettingsError, UnsupportedRawError, WeightsError
-from alen.levels import LOOK, MAX_RATIO, Look, amplify, check_look, estimate_ratio, normalize
+from alen.levels import LOOK, MAX_RATIO, Look, amplify, check_look, estimate_ratio, normalize, saturation
 from alen.noise_level import estimate_noise_level
 from alen.picture import quantize
 from alen.raw import RawImage
@@ -67,9 +67,7 @@ class Amplified:
     @property
     def saturation(self) -> NDArray[np.float32]:
         """(P,) the value at which each plane saturates: white balance × ratio."""
-        gains = dict(zip("RGB", self.raw.white_balance, strict=True))
-        colors = PLANE_COLORS[self.raw.cfa.kind]
-        return np.array([gains[color] * self.ratio for color in colors], dtype=np.float32)
+        return saturation(self.raw.cfa.kind, self.raw.white_balance, self.ratio)
 
     @property
     def shape(self) -> tuple[int, int, int]:

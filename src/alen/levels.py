@@ -8,7 +8,7 @@ from typing import Final, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from alen.cfa import CFA
+from alen.cfa import CFA, PLANE_COLORS, FilterArray
 from alen.errors import SettingsError
 
 MAX_RATIO: Final = 300.0
@@ -78,6 +78,12 @@ def normalize(
         np.subtract(mosaic[y :: cfa.size], black[planes[y]].astype(np.float32), out=rows)
         rows *= (1 / span)[planes[y]].astype(np.float32)
     return normalized
+
+
+def saturation(kind: FilterArray, white_balance: tuple[float, float, float], ratio: float) -> NDArray[np.float32]:
+    """Return (P,) float32: the value at which each packed plane of an amplified mosaic saturates, gain × ratio."""
+    gains = dict(zip("RGB", white_balance, strict=True))
+    return np.array([gains[color] * ratio for color in PLANE_COLORS[kind]], dtype=np.float32)
 
 
 def amplify(

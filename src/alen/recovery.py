@@ -83,12 +83,12 @@ class Recovery:
             return stripe
         side, height = self._side, self._planes.shape[1]
         self._pending = np.concatenate([self._pending, stripe])
-        reached = self._first + len(self._pending) // side
+        reached = self._first + len(self._pending) // side // 2 * 2
         stop = height if reached == height else (reached - MARGIN) // 2 * 2
         if stop < min(self._done + self._rows, height):
             return self._pending[:0]
         planes = self._planes.rows(self._first, reached)
-        recovered = recover(self._pending, planes, self._saturation, self._noise)
+        recovered = recover(self._pending[: side * (reached - self._first)], planes, self._saturation, self._noise)
         ready = recovered[side * (self._done - self._first) : side * (stop - self._first)]
         kept = max(stop - MARGIN, 0)
         self._pending = self._pending[side * (kept - self._first) :]
