@@ -614,17 +614,31 @@ def write_sheet(path: Path, rows: Sequence[tuple[str, Mapping[str, NDArray[np.ui
     names = list(rows[0][1])
     side = next(iter(rows[0][1].values())).shape[0]
     gap, caption = 4, 18
-    sheet = Image.new("RGB", (len(names) * (side + gap) + gap, len(rows) * (side + caption) + caption), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    for column, name in enumerate(names):
-        draw.text((gap + column * (side + gap), 2), name, "black", font)
+    font = ImageFont.load_default(13)
+    titles = ["\n".join(_wrapped(name, side, font.getlength)) for name in names]
+    above = caption * (1 + max(title.count("\n") for title in titles))
+    sheet = Image.new("RGB", (len(names) * (side + gap) + gap, len(rows) * (side + caption) + above), "white")
+    draw = ImageDraw.Draw(sheet)
+    for column, title in enumerate(titles):
+        draw.text((gap + column * (side + gap), 2), title, "black", font)
     for index, (words, crops) in enumerate(rows):
-        top = caption + index * (side + caption)
+        top = above + index * (side + caption)
         for column, name in enumerate(names):
             sheet.paste(Image.fromarray(crops[name]), (gap + column * (side + gap), top))
         draw.text((gap, top + side + 1), words, "black", font)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_picture(path, np.asarray(sheet, dtype=np.float32) / np.float32(255), quality=85)
+
+
+def _wrapped(words: str, width: float, length: Callable[[str], float]) -> list[str]:
+    """Return words as lines that are no wider, if no word is."""
+    lines: list[str] = []
+    for word in words.split():
+        if lines and length(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
 
 
 app = cyclopts.App(help=__doc__)
