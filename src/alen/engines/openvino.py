@@ -149,9 +149,11 @@ class OpenVinoEngine:
                 height = self._stripe_rows
                 tops = [top for top in range(rows.start, rows.stop, height) if top + height > new]
                 piece = target(slice(tops[0], rows.stop))
+                channels, whole = head.shape[1], ov.Tensor(head, shared_memory=True)
                 for top in tops:
                     here, there = top - rows.start, s * (top - tops[0])
-                    compose(top, head[:, :, here : here + height], piece[there : there + s * height])
+                    part = ov.Tensor(whole, [0, 0, here, 0], [1, channels, here + height, head.shape[3]])  # no copy
+                    compose(top, part, piece[there : there + s * height])
                 yield piece[s * (new - tops[0]) :]
         except (RuntimeError, MemoryError) as error:  # OpenVINO raises the first when memory runs out, numpy the second
             height, width = (self._config.shuffle * side for side in planes.shape[1:])
@@ -206,7 +208,7 @@ class OpenVinoEngine:
 
     def _composer(
         self, planes: Planes, levels: list[NDArray[np.float32]]
-    ) -> Callable[[int, NDArray[np.float32], NDArray[np.float32]], None]:
+    ) -> Callable[[int, ov.Tensor, NDArray[np.float32]], None]:
         """Return what makes the picture of a stripe.
 
         Called with its first packed row, its channels of the head (1, C, n, w) and where the picture (s·n, s·w, 3)
@@ -215,7 +217,7 @@ class OpenVinoEngine:
         _, height, width = planes.shape
         count, beyond, period = self._stripe_rows, margin(self._config), self._config.period
         request = self._composition.create_infer_request()
-        inputs = {"head": np.empty((1, self._config.head_channels, count, width), dtype=np.float32)}
+        inputs = {}
         if self._config.base != "none":
             inputs["planes"] = np.empty(
                 (1, self._config.plane_count, count + 2 * beyond, width + 2 * beyond), dtype=np.float32
@@ -232,9 +234,9 @@ class OpenVinoEngine:
                 _put(levels, filled, averages(planes.rows(filled, end), self._config), late=True)
                 filled = end
 
-        def compose(start: int, head: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+        def compose(start: int, head: ov.Tensor, out: NDArray[np.float32]) -> None:
             rows = slice(start, start + count)
-            inputs["head"][:] = head
+            request.set_tensor("head", head)
             if "planes" in inputs:
                 stripe = inputs["planes"][0]  # (P, n + 2m, w + 2m)
                 top, bottom = max(rows.start - beyond, 0), min(rows.stop + beyond, height)
