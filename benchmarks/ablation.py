@@ -123,8 +123,8 @@ VARIANTS: Final = (
     Variant(
         "shipped",
         _NETWORKS,
-        "The network of the shipped weights: wide brightness, identity gates, keys on a grid, mixture base.",
-        recipe(AlenConfig.shipped()),
+        "The paper's with what shipped networks add: wide brightness, identity gates, keys on a grid, mixture base.",
+        recipe(_paper(brightness=(0.25, 1.0, 4.0, 16.0), gate_scale=2.0, key_grid=16, base="mixtures")),
     ),
 )
 """All variants; the loss is the paper's where nothing else is said."""

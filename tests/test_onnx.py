@@ -34,8 +34,7 @@ _SMALL = (8, 8, 12, 16)
 _CONFIGS: dict[str, AlenConfig | SidUnetConfig] = {
     "shipped": AlenConfig.shipped(),
     "paper": AlenConfig(widths=_SMALL),
-    "unshuffled": dataclasses.replace(AlenConfig.shipped(), widths=_SMALL, unshuffle=2),
-    "fast": dataclasses.replace(AlenConfig.fast(), widths=_SMALL),
+    "not unshuffled": dataclasses.replace(AlenConfig.shipped(), widths=_SMALL, unshuffle=1),
     "unshuffled, paper": AlenConfig(widths=_SMALL, unshuffle=2),
     "demosaicked base": dataclasses.replace(AlenConfig.shipped(), widths=_SMALL, base="demosaic"),
     "max": AlenConfig(widths=_SMALL, downsample="max"),

@@ -187,8 +187,9 @@ def test_the_base_is_judged_beside_the_picture(photos: Path, tmp_path: Path) -> 
     """By its log L2 with a weight of its own; where nothing is painted, base and picture are one."""
     plain = dataclasses.replace(TINY, steps=1, ssim_weight=0.0, validate_every=1)
     losses, start = {}, loop.build_network(TINY.network)
+    painted = 12 * TINY.network.unshuffle**2  # channels of the head
     with torch.no_grad():
-        start.head.weight[:12], start.head.bias[:12] = 0, 0
+        start.head.weight[:painted], start.head.bias[:painted] = 0, 0
     source = Photographs(photos, photos.parent / "decoded")
     loop.save_weights_of(start, plain, tmp_path / "start.safetensors", 0, source, {})
     for weight in (0.0, 0.5, 2.0):

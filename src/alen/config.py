@@ -127,18 +127,27 @@ class AlenConfig(_Layout):
 
     @classmethod
     def shipped(cls) -> Self:
-        """Return the form of the weights "alen"."""
-        return cls(target="camera", brightness=(0.25, 1.0, 4.0, 16.0), gate_scale=2.0, key_grid=16, base="mixtures")
+        """Return the form of the weights "alen": unshuffled at the entrance, and wider than the paper's."""
+        return cls(
+            target="camera",
+            widths=(64, 96, 128, 160),
+            unshuffle=2,
+            brightness=(0.25, 1.0, 4.0, 16.0),
+            gate_scale=2.0,
+            gate_limit=2.0,
+            key_grid=16,
+            base="mixtures",
+        )
 
     @classmethod
     def fast(cls) -> Self:
-        """Return the form of the weights "alen-fast": unshuffled further, it takes a third of the operations."""
-        return replace(cls.shipped(), widths=(48, 64, 96, 128), unshuffle=2, gate_limit=2.0)
+        """Return the form of the weights "alen-fast": narrower, it takes little more than half of the operations."""
+        return replace(cls.shipped(), widths=(48, 64, 96, 128))
 
     @classmethod
     def xtrans(cls) -> Self:
         """Return the form of the weights "alen-xtrans": unshuffled, a position is a whole pattern of 6 × 6 pixels."""
-        return replace(cls.fast(), cfa="xtrans", widths=(64, 96, 128, 192))
+        return replace(cls.shipped(), cfa="xtrans", widths=(64, 96, 128, 192))
 
     @property
     def input_channels(self) -> int:

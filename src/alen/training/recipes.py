@@ -39,18 +39,9 @@ def camera(form: Form = "alen") -> TrainingConfig:
     """Return the recipe of shipped weights: linear camera RGB of any camera, learned from photographs.
 
     Ratios go beyond those that are asked for, so that the darkest frames are not at the edge of what was seen. The
-    weights "alen" themselves come from several runs, one after the other, which this sums up; see their card.
+    weights themselves come from several runs, one after the other, which this sums up; see their cards.
     """
-    common = TrainingConfig(ratios=(1.0, 500.0), gate_rate=0.1, base_weight=0.5)
-    if form == "alen":
-        return replace(
-            common,
-            stages=(
-                Stage(share=0.58, patch_size=64, batch_size=8, hard_share=0.2),
-                Stage(share=0.37, patch_size=128, batch_size=6, hard_share=0.3),
-                Stage(share=0.05, patch_size=256, batch_size=2, hard_share=0.3),
-            ),
-        )
+    common = TrainingConfig(ratios=(1.0, 500.0), gate_rate=0.1, base_weight=0.5, learning_rate=1e-3)
     if form == "alen-xtrans":  # patches of 144, 288 and 576 pixels
         return replace(
             common,
@@ -61,18 +52,16 @@ def camera(form: Form = "alen") -> TrainingConfig:
                 Stage(share=0.34, patch_size=96, batch_size=3, hard_share=0.3),
                 Stage(share=0.04, patch_size=192, batch_size=1, hard_share=0.3),
             ),
-            learning_rate=1e-3,
         )
     return replace(
         common,
-        network=AlenConfig.fast(),
+        network=AlenConfig.shipped() if form == "alen" else AlenConfig.fast(),
         steps=16_000,
         stages=(
             Stage(share=0.62, patch_size=64, batch_size=12, hard_share=0.2),
             Stage(share=0.34, patch_size=128, batch_size=6, hard_share=0.3),
             Stage(share=0.04, patch_size=256, batch_size=2, hard_share=0.3),
         ),
-        learning_rate=1e-3,
     )
 
 
