@@ -132,7 +132,7 @@ def test_shipped_weights_agree_with_torch(level: float) -> None:
     network = Alen(weights.config)
     network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.arrays.items()})
     rng = np.random.default_rng(2)
-    planes = _planes(72, 104) + rng.normal(0, level, (4, 72, 104)).astype(np.float32)
+    planes = _planes(80, 112) + rng.normal(0, level, (4, 80, 112)).astype(np.float32)
     for precision, least in (("float32", 100), ("bfloat16", 50)):
         engine = OpenVinoEngine(weights, precision=precision, threads=1)  # type: ignore[arg-type]
         assert _difference_db(engine, network, planes) >= least, precision
