@@ -210,7 +210,7 @@ def composition(config: AlenConfig, rows: int, width: int) -> Any:
 def _along_rows(level: Node, side: int, width: int) -> Node:
     """Continue averages bilinearly along the rows, (1, 3, rows, ⌈w/side⌉) → (1, 3, rows, w).
 
-    The sum of an average and its two neighbors, weighted for each of its pixels; OpenVINO's interpolation takes four
+    The sum of an average and its two neighbors, weighted for each of its pixels; OpenVINO's interpolation takes several
     times as long.
     """
     _, _, rows, count = _shape(level)
