@@ -261,13 +261,23 @@ def test_what_the_network_loses_of_a_zone_plate_is_given_back(enhancer: Enhancer
     np.testing.assert_allclose(finished, 255 * picture, atol=0.51)
 
 
-def test_grays_stay_gray(enhanced: dict[str, Enhanced]) -> None:
-    """All but the darkest one; patches this small take a little color from those beside, see docs/hard-cases.md."""
-    grays = charts.checker_boxes(HEIGHT, WIDTH)[18:23]
-    means = np.array([(_clipped(enhanced["color checker"]) @ CAM2RGB.T)[box].mean(axis=(0, 1)) for box in grays])
-    casts = np.ptp(eotf_inverse_srgb(means), axis=1)
-    assert casts[:3].max() < 8 / 255
-    assert casts.max() < 16 / 255
+@pytest.mark.parametrize(
+    "patch",  # the darkest one turns to teal so far, see docs/hard-cases.md
+    [
+        18,
+        19,
+        20,
+        pytest.param(
+            21,
+            marks=pytest.mark.xfail(strict=True, reason="12 steps of 255 of the yellow above it, docs/hard-cases.md"),
+        ),
+        22,
+    ],
+)
+def test_grays_stay_gray(enhanced: dict[str, Enhanced], patch: int) -> None:
+    box = charts.checker_boxes(HEIGHT, WIDTH)[patch]
+    mean = (_clipped(enhanced["color checker"]) @ CAM2RGB.T)[box].mean(axis=(0, 1))
+    assert np.ptp(eotf_inverse_srgb(mean)) < 8 / 255
 
 
 def test_cores_of_lamps_are_white(enhanced: dict[str, Enhanced]) -> None:
