@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from alen.cfa import XTRANS_PLANES, FilterArray, mosaic_from_rgb, pack_xtrans, xtrans_places, xtrans_reference
 from alen.color import eotf_inverse_srgb
-from alen.config import DEMOSAICKED, PYRAMID, PYRAMID_CEILING, AlenConfig
+from alen.config import DEMOSAICKED, PYRAMID, PYRAMID_CEILING, PYRAMID_NOISE, AlenConfig
 from alen.demosaic import demosaic_malvar, xtrans_kernels
 from alen.models.alen import Alen, pyramid
 from alen.models.attention import NonLocal
@@ -59,7 +59,7 @@ def _planes(n: int, h: int, w: int) -> Tensor:
         (AlenConfig(), 2_771_316),
         (AlenConfig(downsample="max"), 2_685_076),
         (AlenConfig.shipped(), 2_835_936),
-        (AlenConfig.fast(), 1_555_252),
+        (AlenConfig.fast(), 1_078_464),
         # without θ and φ, C → C/4 with biases at 32, 64 and 128 channels
         (AlenConfig(pairwise="gaussian"), 2_771_316 - 2 * sum(c // 4 * (c + 1) for c in (32, 64, 128))),
         (AlenConfig(pairwise="dot_product"), 2_771_316),
@@ -209,9 +209,10 @@ def test_weights_are_per_pixel() -> None:
 @pytest.mark.parametrize("size", [(7, 11), (40, 56), (136, 200)])
 @pytest.mark.parametrize("cfa", ["bayer", "xtrans"])
 def test_pyramid_averages_squares(level: int, size: tuple[int, int], cfa: FilterArray) -> None:
-    """Averages of averages, continued bilinearly; written out in numpy."""
+    """Averages of averages, clipped above the noise and continued bilinearly; written out in numpy."""
     config = AlenConfig(cfa=cfa)
-    planes, side = torch.rand(1, config.plane_count, *size), PYRAMID[level - 1]
+    planes, side = 4 * torch.randn(1, config.plane_count, *size), PYRAMID[level - 1]
+    planes[:, :, 3, 3] = 200.0
     average = pyramid(planes, config)[level - 1][0].numpy()
     assert average.shape == (3, *size)
     colors = ("R", "G", "G", "B") if cfa == "bayer" else XTRANS_PLANES
@@ -222,7 +223,12 @@ def test_pyramid_averages_squares(level: int, size: tuple[int, int], cfa: Filter
         means = np.empty((3, rows, columns))
         for y, x in np.ndindex(rows, columns):
             means[:, y, x] = squares[:, y * step : (y + 1) * step, x * step : (x + 1) * step].mean(axis=(1, 2))
-        squares = np.minimum(means, PYRAMID_CEILING)
+        squares = means.copy()
+        for y, x in np.ndindex(rows, columns):
+            first, last = ((n * larger // 64 * 64 // larger, -(-64 // larger)) for n in (y, x))
+            around = means[:, first[0] : first[0] + first[1], last[0] : last[0] + last[1]]
+            ceiling = PYRAMID_CEILING + PYRAMID_NOISE * np.maximum(-around, 0).mean(axis=(1, 2))
+            squares[:, y, x] = np.minimum(means[:, y, x], ceiling)
     for y, x in ((0, 0), (size[0] - 1, size[1] - 1), (size[0] // 2, size[1] // 3)):
         at = [np.clip((n + 0.5) / side - 0.5, 0, count - 1) for n, count in ((y, rows), (x, columns))]
         low = [int(a) for a in at]
@@ -241,6 +247,16 @@ def test_lamps_light_no_square_but_their_own() -> None:
     assert fine.max() <= PYRAMID_CEILING / 4
     assert middle.max() <= PYRAMID_CEILING / 64
     assert coarse.max() <= PYRAMID_CEILING / 1024
+
+
+@pytest.mark.parametrize("deviation", [0.0, 0.5, 3.0, 20.0])
+def test_noise_does_not_darken_averages(deviation: float) -> None:
+    """Of frames darker than their noise: all sizes have the mean they should have, within four standard errors."""
+    rng = np.random.default_rng(0)
+    planes = torch.from_numpy(rng.normal(0.1, deviation, (1, 4, 256, 256)).astype(np.float32))
+    for average in pyramid(planes, AlenConfig()):
+        means = average[0].mean(dim=(1, 2)).numpy()
+        np.testing.assert_allclose(means, 0.1, atol=4 * deviation / 256 + 1e-5)
 
 
 def test_mixture_shows_what_it_is_told() -> None:

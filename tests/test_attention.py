@@ -163,6 +163,36 @@ def test_key_grid_cells_are_means() -> None:
         assert value.shape == (2, 9, 2)
 
 
+@pytest.mark.parametrize("normalization", ["sum", "count"])
+@pytest.mark.parametrize("stretch", [1.0, 1e3])
+def test_limited_products_are_cosines(normalization: Any, stretch: float) -> None:
+    torch.manual_seed(0)
+    limit = 4.0
+    layer = NonLocal(6, 3, normalization=normalization, limit=limit, key_pool=2, subsample="average").double()
+    x = _features(1, 6, 5, 7)
+    with torch.inference_mode():
+        found = layer(x)
+        pooled = [F.avg_pool2d(f(x), 2, ceil_mode=True).flatten(2)[0].numpy() for f in (layer.key, layer.value)]
+        (phi, g), theta = pooled, _conv(layer.query, x[0].numpy()).reshape(3, -1)
+        cosines = np.array([[a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in phi.T] for a in theta.T])
+        f = np.exp(limit * cosines)  # (35, 12)
+        y = (f / (f.sum(axis=1, keepdims=True) if normalization == "sum" else f.shape[1])) @ g.T
+        np.testing.assert_allclose(_conv(layer.project, y.T.reshape(3, 5, 7)), found[0].numpy(), rtol=1e-9, atol=1e-12)
+        for embed in (layer.query, layer.key):  # longer vectors do not harden it
+            embed.weight *= stretch
+            embed.bias *= stretch
+        torch.testing.assert_close(layer(x), found)
+        assert layer.attention(x).amax() <= np.exp(2 * limit) / (12 if normalization == "sum" else 1)
+
+
+def test_limited_products_of_nothing_see_all_keys_alike() -> None:
+    layer = NonLocal(4, 2, limit=4.0).double()
+    with torch.inference_mode():
+        layer.query.weight.zero_()
+        layer.query.bias.zero_()
+        torch.testing.assert_close(layer.attention(_features(1, 4, 3, 5)), torch.full((1, 15, 15), 1 / 15).double())
+
+
 @pytest.mark.parametrize("pairwise", ["gaussian", "embedded_gaussian", "dot_product", "concatenation"])
 @pytest.mark.parametrize("key_pool", [1, 2])
 def test_block_starts_as_the_identity(pairwise: Any, key_pool: int) -> None:
@@ -206,6 +236,8 @@ def test_refusals() -> None:
         NonLocal(4, pairwise="dot_product", normalization="sum")
     with pytest.raises(SettingsError, match="both"):
         NonLocal(4, key_pool=2, key_grid=3)
+    with pytest.raises(SettingsError, match="limited"):
+        NonLocal(4, pairwise="dot_product", limit=4.0)
     with pytest.raises(SettingsError, match="reduced"):
         ChannelGate(6, reduction=4)
 

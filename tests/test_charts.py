@@ -250,12 +250,13 @@ def test_picture_is_the_golden_one(enhanced: dict[str, Enhanced], name: str) -> 
 
 
 def test_what_the_network_loses_of_a_zone_plate_is_given_back(enhancer: Enhancer) -> None:
-    """It takes fine rings for noise; they stand out of it by far."""
+    """It takes fine rings for noise; they stand out of it by far. `alen-fast` loses more of them."""
     raw = photograph("zone plate", ratio=8)
     truth = unprocess(CHARTS["zone plate"](HEIGHT, WIDTH), sample.WHITE_BALANCE, CAM2RGB).rgb
-    alone = Enhancer(precision="float32", recover=False)
-    errors = [np.mean((each.enhance(raw, ratio=8).linear - truth) ** 2) for each in (alone, enhancer)]
-    assert errors[1] < 0.4 * errors[0]
+    alone, whole = (Enhancer("alen-fast", precision="float32", recover=recover) for recover in (False, True))
+    lost, kept, best = (np.mean((each.enhance(raw, ratio=8).linear - truth) ** 2) for each in (alone, whole, enhancer))
+    assert kept < 0.4 * lost
+    assert best < 3e-4  # of 11e-4 that a network lost once
     picture = enhancer.enhance(raw, ratio=8).picture()
     finished = enhancer.finish(raw, ratio=8).picture
     np.testing.assert_allclose(finished, 255 * picture, atol=0.51)

@@ -19,6 +19,8 @@ from alen.errors import SettingsError
         {"brightness": (1.0, 0.0)},
         {"key_grid": 0},
         {"gate_scale": 0.0},
+        {"attention_limit": 0.0},
+        {"attention_limit": 4.0, "pairwise": "dot_product"},
         {"cfa": "quad"},
         {"input_levels": "raw"},
         {"pairwise": "cosine"},
@@ -49,6 +51,7 @@ def test_defaults_are_the_paper() -> None:
     assert 4 * len(config.brightness) == 16
     assert config.widths == (32, 64, 128, 256)
     assert (config.downsample, config.gate_scale, config.key_grid, config.base) == ("isl", 1.0, None, "none")
+    assert (config.attention_limit, config.gate_limit) == (None, None)
     assert config.pairwise == "embedded_gaussian"
     assert config.head_channels == 12
 

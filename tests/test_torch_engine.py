@@ -42,7 +42,7 @@ _CONFIGS = {
     "no gates": dataclasses.replace(_SMALL, channel_attention=False),
     "no spatial attention": dataclasses.replace(_SMALL, spatial_attention=False),
     "gaussian": dataclasses.replace(_PAPER, pairwise="gaussian"),
-    "dot product": dataclasses.replace(_SMALL, pairwise="dot_product"),
+    "dot product": dataclasses.replace(_SMALL, pairwise="dot_product", attention_limit=None),
     "concatenation": dataclasses.replace(_PAPER, pairwise="concatenation"),
     "X-Trans": dataclasses.replace(AlenConfig.xtrans(), widths=(4, 8, 8, 16)),
     "X-Trans, paper": dataclasses.replace(_PAPER, cfa="xtrans"),

@@ -113,7 +113,9 @@ def test_checkpoints_from_before_a_setting_resume(photos: Path, tmp_path: Path) 
     assert saved.pop("sensor") is None
     save_file(tensors, path, metadata=header | {"config": json.dumps(saved)})
     train(config, photos, tmp_path / "run", workers=0, resume=True)
-    other = dataclasses.replace(config, network=dataclasses.replace(config.network, pairwise="dot_product"))
+    other = dataclasses.replace(
+        config, network=dataclasses.replace(config.network, pairwise="dot_product", attention_limit=None)
+    )
     with pytest.raises(TrainingError, match="different: network"):
         train(other, photos, tmp_path / "run", workers=0, resume=True)
 
@@ -213,10 +215,20 @@ def test_a_released_run_has_its_card(photos: Path, tmp_path: Path) -> None:
     assert list(shipped.facts.first_losses) == [float(row["loss"]) for row in _read(tmp_path / "run" / "log.csv")][:5]
     assert shipped.facts.scores == run.facts.scores
     for name, array in run.arrays.items():
-        np.testing.assert_array_equal(shipped.arrays[name], array.astype(np.float16))
+        kept = torch.from_numpy(array).bfloat16().float().numpy() if array.ndim > 1 else array
+        np.testing.assert_array_equal(shipped.arrays[name], kept.astype(np.float16))
+    release(tmp_path / "run", tmp_path / "second.safetensors", **words, first=_beside(tmp_path / "first", -2.5))
+    assert load_weights(tmp_path / "second.safetensors").facts.first_losses == (-2.5, -3.5)
     (tmp_path / "run" / "log.csv").write_text("step,loss\n1,0.5\n")
     with pytest.raises(TrainingError, match="Release a run that is whole"):
         release(tmp_path / "run", tmp_path / "other.safetensors", **words)
+
+
+def _beside(run: Path, loss: float) -> Path:
+    """Return the folder of a run of two steps, of which there is nothing but the log."""
+    run.mkdir()
+    (run / "log.csv").write_text(f"step,loss\n1,{loss}\n2,{loss - 1}\n")
+    return run
 
 
 def test_a_run_is_averaged_with_its_start(photos: Path, tmp_path: Path) -> None:
@@ -229,7 +241,7 @@ def test_a_run_is_averaged_with_its_start(photos: Path, tmp_path: Path) -> None:
     release(tmp_path / "run", out, **words, start=start, share=0.25, photos=photos, cache=cache)
     shipped, first, last = (load_weights(path) for path in (out, start, end))
     for name, array in shipped.arrays.items():
-        np.testing.assert_allclose(array, 0.75 * first.arrays[name] + 0.25 * last.arrays[name], rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(array, 0.75 * first.arrays[name] + 0.25 * last.arrays[name], rtol=4e-3, atol=1e-6)
     assert shipped.facts.scores.keys() == last.facts.scores.keys()
     assert shipped.facts.scores != last.facts.scores
     release(tmp_path / "run", out, **words, start=start, share=1.0, photos=photos, cache=cache)

@@ -125,3 +125,15 @@ def test_the_command_writes_weights_that_load(tmp_path: Path) -> None:
     assert after.config == config
     for name, array in arrays.items():
         np.testing.assert_array_equal(after.arrays[name], array)
+
+
+def test_the_command_bounds_attention(tmp_path: Path) -> None:
+    weights = _weights(dataclasses.replace(_CONFIGS["alen"], attention_limit=None))
+    before, after = tmp_path / "before.safetensors", tmp_path / "after.safetensors"
+    save_weights(before, weights.arrays, weights.config, weights.facts)
+    same = map(str, weights.config.widths)
+    app([str(before), *same, str(after), "--attention-limit", "4"], result_action="return_value")
+    bounded = load_weights(after)
+    assert bounded.config == _CONFIGS["alen"]
+    for name, array in weights.arrays.items():
+        np.testing.assert_array_equal(bounded.arrays[name], array)

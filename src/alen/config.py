@@ -21,6 +21,10 @@ PYRAMID_CEILING: Final = 1.5
 """Averages are clipped here before they are averaged on, so that a lamp does not light the squares around it. Single
 pixels are not: clipping their noise on one side would darken the darkest frames."""
 
+PYRAMID_NOISE: Final = 10.0
+"""How much the ceiling rises with the noise: this times how far averages of the same size reach below 0, in the mean
+over a square of the largest size. Of noise with deviation σ around black that is 0.4 σ, so 4 σ; of lamps nothing."""
+
 COLOR_FLOOR: Final = 0.02
 """Where the luma of the "mixtures" base is below that of the mixture its color comes from, color differences shrink
 with it: a dark pixel beside a lamp has the lamp's hue, not the lamp's light. This is added to both lumas, so that noise
@@ -95,6 +99,9 @@ class AlenConfig(_Layout):
     pairwise: Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"] = "embedded_gaussian"
     """How non-local features compare positions: see `alen.models.attention.NonLocal`. Only the default, the paper's,
     runs on OpenVINO; concatenation builds the matrix of all queries and keys, which is large on frames."""
+    attention_limit: float | None = None
+    """Bound of the products of queries and keys: limit · the cosine between them, so that no position comes to see one
+    key alone. None is as published."""
     gate_scale: float = 1.0
     """Upper bound of the channel gates. 1 is the published sigmoid, 2 starts as the identity."""
     gate_limit: float | None = None
@@ -119,6 +126,11 @@ class AlenConfig(_Layout):
             raise SettingsError(f"key_grid is at least 1; got {self.key_grid}.")
         if self.gate_scale <= 0 or (self.gate_limit is not None and self.gate_limit <= 0):
             raise SettingsError(f"gate_scale and gate_limit are above 0; got {self.gate_scale}, {self.gate_limit}.")
+        if self.attention_limit is not None and (self.attention_limit <= 0 or self.pairwise != "embedded_gaussian"):
+            raise SettingsError(
+                "attention_limit is above 0 and for embedded Gaussian non-local features alone; got "
+                f"{self.attention_limit} and {self.pairwise}."
+            )
         if self.cfa == "xtrans" and self.base != "none" and (self.base, self.unshuffle) != ("mixtures", 2):
             raise SettingsError(
                 "The base of an X-Trans network is none, or mixtures with unshuffle 2, which makes a position a whole "
@@ -133,6 +145,7 @@ class AlenConfig(_Layout):
             widths=(64, 96, 128, 160),
             unshuffle=2,
             brightness=(0.25, 1.0, 4.0, 16.0),
+            attention_limit=4.0,
             gate_scale=2.0,
             gate_limit=2.0,
             key_grid=16,
@@ -141,8 +154,8 @@ class AlenConfig(_Layout):
 
     @classmethod
     def fast(cls) -> Self:
-        """Return the form of the weights "alen-fast": narrower, it takes little more than half of the operations."""
-        return replace(cls.shipped(), widths=(48, 64, 96, 128))
+        """Return the form of the weights "alen-fast": narrower, it takes a third of the operations."""
+        return replace(cls.shipped(), widths=(32, 48, 80, 128))
 
     @classmethod
     def xtrans(cls) -> Self:

@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from alen import __version__
-from alen.config import COLOR_FLOOR, DEMOSAICKED, LUMA, PYRAMID, PYRAMID_CEILING, AlenConfig, SidUnetConfig
+from alen.config import (
+    COLOR_FLOOR,
+    DEMOSAICKED,
+    LUMA,
+    PYRAMID,
+    PYRAMID_CEILING,
+    PYRAMID_NOISE,
+    AlenConfig,
+    SidUnetConfig,
+)
 from alen.demosaic import demosaicking_kernels
 from alen.weights import Weights, conventions
 
@@ -159,8 +168,13 @@ def _pyramid(graph: _Graph, config: AlenConfig, padded: str) -> list[str]:
     coarse, reached = graph.add("Conv", padded, graph.constant(mix)), 1
     levels = []
     for side in PYRAMID:
-        coarse = graph.add("Min", graph.average(coarse, side // reached), graph.number(PYRAMID_CEILING))
-        reached = side
+        coarse, reached = graph.average(coarse, side // reached), side
+        around = max(PYRAMID) // side
+        below = graph.average(graph.add("Relu", graph.add("Neg", coarse)), around)
+        ceilings = graph.add("Mul", below, graph.number(PYRAMID_NOISE))
+        ceilings = graph.add("Add", ceilings, graph.number(PYRAMID_CEILING))
+        ceiling = graph.crop(graph.repeat(ceilings, around), coarse)
+        coarse = graph.add("Min", coarse, ceiling)
         scales = graph.constant(np.array([1, 1, side, side], dtype=np.float32))
         fine = graph.add("Resize", coarse, "", scales, mode="linear", coordinate_transformation_mode="half_pixel")
         levels.append(graph.crop(fine, "planes"))
@@ -236,6 +250,9 @@ class _AlenLayers:
     def _attend(self, query: str, key: str, value: str, name: str) -> str:
         """Return what the positions see, (1, P, D), see `alen.models.attention.NonLocal.attend`."""
         graph = self.graph
+        if self.config.attention_limit is not None:
+            query = graph.add("Mul", self._direction(query), graph.number(self.config.attention_limit))
+            key = self._direction(key)
         across = graph.add("Transpose", key, perm=[0, 2, 1])  # (1, D, M)
         if self.config.pairwise in ("gaussian", "embedded_gaussian"):
             return graph.add("MatMul", graph.add("Softmax", graph.add("MatMul", query, across), axis=2), value)
@@ -248,6 +265,11 @@ class _AlenLayers:
         ours = graph.add("MatMul", query, graph.constant(np.ascontiguousarray(left.T)))  # (1, P, 1)
         theirs = graph.add("MatMul", graph.constant(np.ascontiguousarray(right)), across)  # (1, 1, M)
         return graph.add("MatMul", graph.add("Relu", graph.add("Add", ours, theirs)), mean)
+
+    def _direction(self, x: str) -> str:
+        """Return vectors (1, n, D) of length 1, or 0 where they are 0."""
+        length = self.graph.add("ReduceL2", x, axes=[2])
+        return self.graph.add("Div", x, self.graph.add("Max", length, self.graph.number(1e-12)))
 
     def _reduce(self, x: str) -> str:
         if self.config.key_grid is None:
@@ -382,6 +404,18 @@ class _Graph:
     def crop(self, x: str, like: str) -> str:
         """Cut off what reaches beyond another value's height and width."""
         return self.add("Slice", x, self.integers([0, 0]), self.size(like), self.integers([2, 3]))
+
+    def repeat(self, x: str, side: int) -> str:
+        """Repeat every pixel side × side times."""
+        return self.add(
+            "Resize",
+            x,
+            "",
+            self.constant(np.array([1, 1, side, side], dtype=np.float32)),
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        )
 
     def average(self, x: str, side: int) -> str:
         """Average squares; a square that reaches over the edge averages what it has, as torch's ceil_mode does.

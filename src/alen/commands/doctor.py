@@ -81,7 +81,7 @@ def doctor(
     timed = [("network", f"{model} on {device} in {used}"), ("a megapixel", f"{per_megapixel:.2f} s")]
     timed += [(f"{entry.megapixels:g} MP", _expectation(entry, memory)) for entry in forecasts]
     if used == "float32" and model == DEFAULT and FAST in shipped_names():
-        timed.append(("faster", f"--model {FAST} takes little more than half of the operations; see docs/results.md"))
+        timed.append(("faster", f"--model {FAST} takes a third of the operations; see docs/results.md"))
     print_table("Frames", timed)
     return OK
 

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from alen.config import PYRAMID, PYRAMID_CEILING, AlenConfig
+from alen.config import PYRAMID, PYRAMID_CEILING, PYRAMID_NOISE, AlenConfig
 
 ROWS: Final = max(PYRAMID)
 """Packed rows that are averaged alone: pieces of a frame begin at multiples of it."""
@@ -34,7 +34,11 @@ def averages(planes: NDArray[np.float32], config: AlenConfig) -> list[NDArray[np
     levels, reached = [], 1
     for side in PYRAMID:
         coarse, reached = _average(coarse, side // reached), side
-        np.minimum(coarse, np.float32(PYRAMID_CEILING), out=coarse)
+        around = ROWS // side
+        ceilings = PYRAMID_CEILING + PYRAMID_NOISE * _average(np.maximum(-coarse, 0), around)
+        _, height, width = coarse.shape
+        ceiling = ceilings.repeat(around, axis=1)[:, :height].repeat(around, axis=2)[:, :, :width]
+        np.minimum(coarse, ceiling, out=coarse)
         levels.append(coarse)
     return levels
 

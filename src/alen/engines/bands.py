@@ -295,7 +295,11 @@ class BandedTrunk:
         averages = self._cell_averages(pooled, height, width)
         for output, name in (("keys", "key"), ("values", "value")):
             weight, bias = (self._arrays[f"encode{level}.spatial.{name}.{kind}"] for kind in ("weight", "bias"))
-            request.set_tensor(output, ov.Tensor((averages @ weight[:, :, 0, 0].T + bias)[None, None]))
+            embedded = averages @ weight[:, :, 0, 0].T + bias  # (K, D)
+            limit = self._config.attention_limit
+            if name == "key" and limit is not None:
+                embedded *= limit / np.maximum(np.linalg.norm(embedded, axis=1, keepdims=True), 1e-12)
+            request.set_tensor(output, ov.Tensor(embedded[None, None]))
         seen = _Kept(height, width, self._config.widths[level - 1], self._storage, halo=1)
         means = np.empty((self._config.widths[level - 1], height), dtype=np.float32)
         rows = self._attend_rows[level]

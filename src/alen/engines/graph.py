@@ -85,7 +85,8 @@ def attend(
 ) -> Any:
     """Return the stage that lets positions of a level, 1 to 3, see the whole frame.
 
-    Inputs: "pooled" (1, rows, ⌈width/2⌉, C), "keys" and "values" (1, 1, K, D) float32. Outputs: "seen", as large as
+    Inputs: "pooled" (1, rows, ⌈width/2⌉, C), "keys" and "values" (1, 1, K, D) float32; with an attention limit the keys
+    are of that length. Outputs: "seen", as large as
     "pooled", still to be repeated 2 × 2, and "seen_means" (1, C, rows), the means of every row of what it becomes.
     """
     build = _Builder(config, arrays, storage)
@@ -93,6 +94,8 @@ def attend(
     columns = (width + 1) // 2
     pooled, x = build.features("pooled", rows, columns, config.widths[level - 1])
     query = build.conv(x, f"{name}.query")
+    if config.attention_limit is not None:
+        query = ops.normalize_l2(query, np.array([1]), 1e-24, "max")
     channels = _shape(query)[1]
     seen = [ops.parameter([1, 1, key_count, channels], np.float32, name=output) for output in ("keys", "values")]
     attended = ops.scaled_dot_product_attention(

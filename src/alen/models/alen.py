@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alen.config import COLOR_FLOOR, DEMOSAICKED, LUMA, PYRAMID, PYRAMID_CEILING, AlenConfig
+from alen.config import COLOR_FLOOR, DEMOSAICKED, LUMA, PYRAMID, PYRAMID_CEILING, PYRAMID_NOISE, AlenConfig
 from alen.demosaic import demosaicking_kernels
 from alen.models.layers import (
     SLOPE,
@@ -107,6 +107,7 @@ class Alen(nn.Module):
             gate_scale=config.gate_scale,
             gate_limit=config.gate_limit,
             key_grid=config.key_grid,
+            attention_limit=config.attention_limit,
         )
 
     def forward(self, planes: Tensor) -> Tensor:
@@ -248,7 +249,11 @@ def averages(planes: Tensor, config: AlenConfig) -> list[Tensor]:
     rgb = torch.stack([planes[:, list(of_color)].mean(dim=1) for of_color in config.color_planes], dim=1)
     levels, coarse, reached = [], rgb, 1
     for side in PYRAMID:
-        coarse, reached = F.avg_pool2d(coarse, side // reached, ceil_mode=True).clamp(max=PYRAMID_CEILING), side
+        coarse, reached = F.avg_pool2d(coarse, side // reached, ceil_mode=True), side
+        around = max(PYRAMID) // side
+        below = F.avg_pool2d((-coarse).clamp_min(0), around, ceil_mode=True)
+        ceiling = (PYRAMID_CEILING + PYRAMID_NOISE * below).repeat_interleave(around, 2).repeat_interleave(around, 3)
+        coarse = torch.minimum(coarse, ceiling[:, :, : coarse.shape[2], : coarse.shape[3]])
         levels.append(coarse)
     return levels
 

@@ -74,6 +74,9 @@ class NonLocal(nn.Module):
     C is Σ_j f ("sum": for the Gaussian pair a softmax over the keys j) or the number of keys N ("count"). The default
     is the paper's: "sum" for the Gaussian pair, "count" for the others. There is no factor 1/√d.
 
+    With ``limit`` L the embedded Gaussian compares directions alone, f = exp(L · cos(θ(x_i), φ(x_j))): free products
+    grow in training until every position sees one key alone, and where a softmax has hardened it has no gradient left.
+
     With ``query_pool`` > 1 the input is averaged before everything and the result repeated to the input's size
     (nearest); ``key_pool`` reduces keys and values further; ``key_grid`` averages them to a fixed number of cells
     instead, so that a small crop and a whole frame meet the same number of keys.
@@ -90,6 +93,7 @@ class NonLocal(nn.Module):
         key_pool: int = 1,
         key_grid: int | None = None,
         subsample: Subsample = "max",
+        limit: float | None = None,
     ) -> None:
         super().__init__()
         if normalization is None:
@@ -98,6 +102,8 @@ class NonLocal(nn.Module):
             raise SettingsError("The dot product may sum to zero; normalize it by 'count'.")
         if key_grid is not None and key_pool != 1:
             raise SettingsError("Keys are reduced by key_pool or to a key_grid, not by both.")
+        if limit is not None and pairwise != "embedded_gaussian":
+            raise SettingsError("Only the products of the embedded Gaussian are limited.")
         inner = inner_channels if inner_channels is not None else max(channels // 2, 1)
         self.pairwise = pairwise
         self.normalization = normalization
@@ -105,6 +111,7 @@ class NonLocal(nn.Module):
         self.key_pool = key_pool
         self.key_grid = key_grid
         self.subsample = subsample
+        self.limit = limit
         self.value = nn.Conv2d(channels, inner, 1)
         self.project = nn.Conv2d(inner, channels, 1)
         if pairwise != "gaussian":
@@ -133,6 +140,7 @@ class NonLocal(nn.Module):
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Return 1/C Σ_j f(query_i, key_j) value_j, (N, P, D)."""
+        query, key = self._limited(query, key)
         if self.pairwise in ("gaussian", "embedded_gaussian") and self.normalization == "sum":
             # subtracts a row's largest score before exp: raw features do not overflow. The fused kernel takes rows that
             # lie together in memory alone; given transposed ones, torch builds the matrix without a word
@@ -147,7 +155,7 @@ class NonLocal(nn.Module):
         return weights @ value / key.shape[1]
 
     def pairwise_weights(self, query: Tensor, key: Tensor) -> Tensor:
-        """Return f(query_i, key_j) before normalization, (N, P, M)."""
+        """Return f(query_i, key_j) before normalization, (N, P, M), of queries and keys as they are compared."""
         if self.pairwise == "concatenation":
             left, right = self.weigh.weight.chunk(2, dim=1)  # wᵀ[θ, φ] = w₁ᵀθ + w₂ᵀφ: no concatenation is built
             return F.relu(query @ left.T + (key @ right.T).transpose(1, 2))
@@ -158,12 +166,19 @@ class NonLocal(nn.Module):
         """Return the normalized weights (N, P, M) with which position i of x sees key j, for looking at them."""
         pooled = F.avg_pool2d(x, self.query_pool, ceil_mode=True) if self.query_pool > 1 else x
         query, key, _ = self.project_inputs(pooled)
+        query, key = self._limited(query, key)
         if self.pairwise in ("gaussian", "embedded_gaussian") and self.normalization == "sum":
             return torch.softmax(query @ key.transpose(1, 2), dim=2)
         weights = self.pairwise_weights(query, key)
         if self.normalization == "sum":
             return weights / weights.sum(dim=2, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
         return weights / key.shape[1]
+
+    def _limited(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        """Return queries and keys whose products lie within ± `limit`."""
+        if self.limit is None:
+            return query, key
+        return self.limit * F.normalize(query, dim=2), F.normalize(key, dim=2)
 
     def _reduce(self, x: Tensor) -> Tensor:
         """Return keys or values on fewer positions."""

@@ -89,6 +89,7 @@ class MixedAttentionBlock(nn.Module):
         gate_scale: float = 1.0,
         gate_limit: float | None = None,
         key_grid: int | None = None,
+        attention_limit: float | None = None,
     ) -> None:
         super().__init__()
         self.spatial: NonLocal | None = None
@@ -101,6 +102,7 @@ class MixedAttentionBlock(nn.Module):
                 key_pool=4 if key_grid is None else 1,
                 key_grid=key_grid,
                 subsample="average",
+                limit=attention_limit,
             )
         block_channels = 2 * in_channels if spatial else in_channels
         self.block = ChannelAttentionBlock(

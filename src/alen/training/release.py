@@ -36,6 +36,7 @@ def release(
     limits: str,
     command: str,
     earlier_steps: int = 0,
+    first: Path | None = None,
     start: Path | None = None,
     share: float = 0.75,
     photos: Path | None = None,
@@ -54,14 +55,14 @@ def release(
         limits: Where it is known not to work well.
         command: What trains it, as a user would type it.
         earlier_steps: Steps behind the weights that the run started from.
+        first: Folder of the run that the command begins with, if it is not this one; the card tells its first losses.
         start: The weights that the run started from, if they are averaged with its last.
         share: Of the last weights in the average.
         photos: The photographs of the run, to judge the average.
         cache: Folder for decoded photographs; run/decoded if not given.
     """
     weights = load_weights(run / "weights.safetensors")
-    with (run / "log.csv").open(encoding="utf-8", newline="") as file:
-        steps = list(csv.DictReader(file))
+    steps = _steps(run)
     if len(steps) < weights.facts.steps or int(steps[0]["step"]) != 1:
         raise TrainingError(f"{run}: log.csv does not tell of every step. Release a run that is whole.")
     settings = json.loads((run / "config.json").read_text(encoding="utf-8"))["config"]
@@ -86,9 +87,15 @@ def release(
         data=data,
         limits=limits,
         command=command,
-        first_losses=[float(step["loss"]) for step in steps[:_FIRST]],
+        first_losses=[float(step["loss"]) for step in (_steps(first) if first is not None else steps)[:_FIRST]],
     )
     save_weights(out, arrays, weights.config, facts, half=True)
+
+
+def _steps(run: Path) -> list[dict[str, str]]:
+    """Return the log of a run."""
+    with (run / "log.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 if __name__ == "__main__":

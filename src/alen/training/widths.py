@@ -6,6 +6,8 @@ What is kept of a layer stays as it was. Channels that are added start as in a n
 to nothing of them: the picture is the same, and they have gradients from the first step on. (T. Chen, I. Goodfellow and
 J. Shlens, "Net2Net", 2016, https://arxiv.org/abs/1511.05641, copy channels instead.) Channels that are taken away are
 those that matter least: the weights that make them times the weights that see them.
+
+Attention of weights from before `AlenConfig.attention_limit` can be bounded on the way: --attention-limit 4.
 """
 
 from __future__ import annotations
@@ -38,16 +40,21 @@ app = cyclopts.App(help=__doc__)
 
 
 @app.default
-def main(weights: str, widths: tuple[int, int, int, int], out: Path, /) -> None:
+def main(
+    weights: str, widths: tuple[int, int, int, int], out: Path, /, *, attention_limit: float | None = None
+) -> None:
     """Write weights for other widths, to start a run from with --init.
 
     Args:
         weights: Weights that ship, by their name, or a file.
         widths: Channels at the size of the input stack and at 1/2, 1/4 and 1/8 of it.
         out: The weights file to write.
+        attention_limit: Bound of the products of queries and keys from now on; that of the weights if not given.
     """
     before = load_weights(find_weights(weights))
     config, arrays = change_widths(before, widths)
+    if attention_limit is not None:
+        config = replace(config, attention_limit=attention_limit)
     save_weights(out, arrays, config, before.facts)
 
 
