@@ -270,7 +270,7 @@ def test_what_the_network_loses_of_a_zone_plate_is_given_back(enhancer: Enhancer
         20,
         pytest.param(
             21,
-            marks=pytest.mark.xfail(strict=True, reason="12 steps of 255 of the yellow above it, docs/hard-cases.md"),
+            marks=pytest.mark.xfail(strict=True, reason="11 steps of 255 of the yellow above it, docs/hard-cases.md"),
         ),
         22,
     ],
