@@ -6,6 +6,7 @@ facts of the training, licence. Read and written without torch; no pickle anywhe
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -137,7 +138,8 @@ def save_weights(
         "facts": asdict(facts),
     }
     part = path.with_name(path.name + ".part")
-    tensors = {name: _half(array) if half else np.ascontiguousarray(array) for name, array in arrays.items()}
+    stored = _half if half else functools.partial(np.ascontiguousarray, dtype=np.float32)
+    tensors = {name: stored(array) for name, array in arrays.items()}
     save_file(tensors, part, metadata={"alen": json.dumps(header)})
     part.replace(path)
 

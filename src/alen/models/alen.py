@@ -2,8 +2,9 @@
 
 "Attention-based network for low-light image enhancement", C. Zhang et al., ICME 2020, https://arxiv.org/abs/2005.09829,
 as its figures draw it (the authors' released code swaps the inverted shuffle for max-pooling). What we add, each off by
-default and on in `AlenConfig.shipped`: gates that start as the identity, keys on a fixed grid, and a base under what
-the network paints, mixed cell by cell, luma and color apart, from the input demosaicked in three ways and its averages.
+default and on in `AlenConfig.shipped`: gates that start as the identity, keys on a fixed grid, attention that compares
+directions, and a base under what the network paints, mixed cell by cell, luma and color apart, from the input
+demosaicked in three ways and its averages.
 """
 
 from __future__ import annotations
@@ -245,7 +246,10 @@ def pyramid(planes: Tensor, config: AlenConfig) -> list[Tensor]:
 
 
 def averages(planes: Tensor, config: AlenConfig) -> list[Tensor]:
-    """Return the averages of `pyramid`, one value per square: (N, 3, ⌈h/side⌉, ⌈w/side⌉) for each side."""
+    """Return the averages of `pyramid`, one value per square: (N, 3, ⌈h/side⌉, ⌈w/side⌉) for each side.
+
+    What stands out of its surroundings by more than their noise is clipped, see `alen.config.PYRAMID_CEILING`.
+    """
     rgb = torch.stack([planes[:, list(of_color)].mean(dim=1) for of_color in config.color_planes], dim=1)
     levels, coarse, reached = [], rgb, 1
     for side in PYRAMID:
