@@ -155,6 +155,7 @@ class OpenVinoEngine:
                     part = ov.Tensor(whole, [0, 0, here, 0], [1, channels, here + height, head.shape[3]])  # no copy
                     compose(top, part, piece[there : there + s * height])
                 yield piece[s * (new - tops[0]) :]
+            return_freed_memory()  # frame after frame what the C library keeps would grow
         except (RuntimeError, MemoryError) as error:  # OpenVINO raises the first when memory runs out, numpy the second
             height, width = (self._config.shuffle * side for side in planes.shape[1:])
             raise DeviceError(
