@@ -249,14 +249,29 @@ def test_picture_is_the_golden_one(enhanced: dict[str, Enhanced], name: str) -> 
     assert difference.mean() <= 0.2, words
 
 
-def test_what_the_network_loses_of_a_zone_plate_is_given_back(enhancer: Enhancer) -> None:
-    """It takes fine rings for noise; they stand out of it by far. `alen-fast` loses more of them."""
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(
+            "alen",
+            marks=pytest.mark.xfail(
+                strict=True, reason="it loses a third of what it lost, and gets a fifth of it back"
+            ),
+        ),
+        "alen-fast",
+    ],
+)
+def test_what_the_network_loses_of_a_zone_plate_is_given_back(model: str) -> None:
+    """It takes fine rings for noise; they stand out of it by far."""
     raw = photograph("zone plate", ratio=8)
     truth = unprocess(CHARTS["zone plate"](HEIGHT, WIDTH), sample.WHITE_BALANCE, CAM2RGB).rgb
-    alone, whole = (Enhancer("alen-fast", precision="float32", recover=recover) for recover in (False, True))
-    lost, kept, best = (np.mean((each.enhance(raw, ratio=8).linear - truth) ** 2) for each in (alone, whole, enhancer))
-    assert kept < 0.4 * lost
-    assert best < 3e-4  # of 11e-4 that a network lost once
+    enhancers = (Enhancer(model, precision="float32", recover=recover) for recover in (False, True))
+    errors = [np.mean((each.enhance(raw, ratio=8).linear - truth) ** 2) for each in enhancers]
+    assert errors[1] < 0.4 * errors[0]
+
+
+def test_a_finished_picture_is_the_enhanced_one(enhancer: Enhancer) -> None:
+    raw = photograph("zone plate", ratio=8)
     picture = enhancer.enhance(raw, ratio=8).picture()
     finished = enhancer.finish(raw, ratio=8).picture
     np.testing.assert_allclose(finished, 255 * picture, atol=0.51)
