@@ -9,7 +9,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from alen.cfa import XTRANS_PLANES, FilterArray, mosaic_from_rgb, pack_xtrans, xtrans_places, xtrans_reference
+from alen.cfa import (
+    CFA,
+    XTRANS_PLANES,
+    FilterArray,
+    mosaic_from_rgb,
+    pack,
+    pack_xtrans,
+    xtrans_places,
+    xtrans_reference,
+)
 from alen.color import eotf_inverse_srgb
 from alen.config import DEMOSAICKED, PYRAMID, PYRAMID_CEILING, PYRAMID_NOISE, AlenConfig
 from alen.demosaic import demosaic_malvar, xtrans_kernels
@@ -58,8 +67,8 @@ def _planes(n: int, h: int, w: int) -> Tensor:
     [
         (AlenConfig(), 2_771_316),
         (AlenConfig(downsample="max"), 2_685_076),
-        (AlenConfig.shipped(), 2_835_936),
-        (AlenConfig.fast(), 1_078_464),
+        (AlenConfig.shipped(), 2_837_808),
+        (AlenConfig.fast(), 1_080_336),
         # without θ and φ, C → C/4 with biases at 32, 64 and 128 channels
         (AlenConfig(pairwise="gaussian"), 2_771_316 - 2 * sum(c // 4 * (c + 1) for c in (32, 64, 128))),
         (AlenConfig(pairwise="dot_product"), 2_771_316),
@@ -84,7 +93,8 @@ def test_xtrans_takes_nine_planes_and_whole_patterns(h: int, w: int, config: Ale
 
 @pytest.mark.parametrize("base", ["none", "mixtures"])
 def test_odd_sizes_are_continued_by_their_edge_and_cropped(base: Literal["none", "mixtures"]) -> None:
-    network, planes = _perturbed(_small(dataclasses.replace(AlenConfig.shipped(), base=base))), _planes(1, 13, 16)
+    config = dataclasses.replace(AlenConfig.shipped(), base=base, demosaicking="formulas")
+    network, planes = _perturbed(_small(config)), _planes(1, 13, 16)
     with torch.inference_mode():
         by_hand = network(torch.cat([planes, planes[:, :, -1:].expand(-1, -1, 3, -1)], dim=2))
         torch.testing.assert_close(network(planes), by_hand[:, :, :26])
@@ -93,7 +103,7 @@ def test_odd_sizes_are_continued_by_their_edge_and_cropped(base: Literal["none",
 def test_attention_is_a_small_part() -> None:
     sizes = {name: sum(p.numel() for p in Alen(config).parameters()) for name, config in _ABLATIONS.items()}
     assert sizes["backbone"] < sizes["channel attention"] < sizes["mixed attention"] < sizes["inverted shuffle"]
-    assert sizes["inverted shuffle"] < sizes["with a base"] < sizes["inverted shuffle"] + 1000
+    assert sizes["inverted shuffle"] < sizes["with a base"] < sizes["inverted shuffle"] + 2500
 
 
 @every_ablation
@@ -318,7 +328,7 @@ def test_an_xtrans_mixture_shows_what_it_is_told(share: int) -> None:
     rng = np.random.default_rng(0)
     mosaic = rng.uniform(0, 1, (48, 60)).astype(np.float32)
     planes = torch.from_numpy(pack_xtrans(mosaic, xtrans_reference()))[None]
-    picture = network.compose(_shares(network.config, share, 16, 20), planes)[0].permute(1, 2, 0).numpy()
+    picture = network.compose(_shares(network.config, share, 16, 20), planes)[0].detach().permute(1, 2, 0).numpy()
     kernels = xtrans_kernels(("isotropic", "rows", "columns")[share])
     places = {place: 4 * plane + 2 * y + x for plane, (y, x), place in xtrans_places()}
     for y, x in ((6, 6), (20, 33), (41, 53)):  # a pattern away from the edge
@@ -338,8 +348,52 @@ def test_xtrans_of_one_color_stays_so_up_to_the_edge() -> None:
     mosaic = mosaic_from_rgb(np.broadcast_to(color, (36, 48, 3)), xtrans_reference())
     planes = torch.from_numpy(pack_xtrans(mosaic, xtrans_reference()))[None]
     for share in range(DEMOSAICKED + len(PYRAMID)):
-        picture = network.compose(_shares(network.config, share, 12, 16), planes)[0].permute(1, 2, 0).numpy()
+        picture = network.compose(_shares(network.config, share, 12, 16), planes)[0].detach().permute(1, 2, 0).numpy()
         np.testing.assert_allclose(picture, np.broadcast_to(eotf_inverse_srgb(color), picture.shape), atol=1e-5)
+
+
+_LEARNED = [AlenConfig.fast(), AlenConfig.xtrans()]
+
+
+@pytest.mark.parametrize("config", _LEARNED, ids=["bayer", "xtrans"])
+def test_learned_filters_start_as_the_formulas(config: AlenConfig) -> None:
+    learned, formulas = _small(config), _small(dataclasses.replace(config, demosaicking="formulas"))
+    formulas.load_state_dict(learned.state_dict(), strict=False)
+    planes = torch.rand(1, config.plane_count, 16, 24, generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        torch.testing.assert_close(learned(planes), formulas(planes), atol=0, rtol=0)
+    assert {*learned.state_dict()} - {*formulas.state_dict()} == {"isotropic", "along_rows", "along_columns"}
+
+
+@pytest.mark.parametrize("config", _LEARNED, ids=["bayer", "xtrans"])
+def test_balanced_filters_keep_flat_colors(config: AlenConfig) -> None:
+    """Whatever they have learned, and no further from it than they have to be: balanced again, nothing moves."""
+    network, cfa = _perturbed(_small(config)), xtrans_reference() if config.cfa == "xtrans" else CFA.bayer("RGGB")
+    color = np.array([0.3, 0.7, 0.1], dtype=np.float32)
+    mosaic = mosaic_from_rgb(np.broadcast_to(color, (36, 48, 3)), cfa)
+    planes = torch.from_numpy(pack_xtrans(mosaic, cfa) if config.cfa == "xtrans" else pack(mosaic, cfa))[None]
+
+    def worst() -> float:
+        pictures = (
+            network.compose(_shares(config, share, *planes.shape[2:]), planes)[0] for share in range(DEMOSAICKED)
+        )
+        wanted = torch.from_numpy(eotf_inverse_srgb(color))[:, None, None]
+        with torch.inference_mode():
+            return max(float((picture - wanted).abs().max()) for picture in pictures)
+
+    assert worst() > 0.01
+    network.balance_filters()
+    assert worst() < 1e-5
+    before = network.along_rows.detach().clone()
+    network.balance_filters()
+    torch.testing.assert_close(network.along_rows.detach(), before, atol=1e-6, rtol=0)
+
+
+def test_the_last_level_is_what_no_other_level_needs() -> None:
+    network = _small(AlenConfig.fast())
+    last = {id(parameter) for parameter in network.last_level()}
+    names = {name.split(".")[0] for name, parameter in network.named_parameters() if id(parameter) in last}
+    assert names == {"up0", "decode0", "head", "isotropic", "along_rows", "along_columns"}
 
 
 def test_without_a_base_the_head_is_the_picture() -> None:

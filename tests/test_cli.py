@@ -48,7 +48,7 @@ _COMMANDS = (
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with random weights that shows the demosaicked input almost as it is."""
-    config = dataclasses.replace(AlenConfig.shipped(), widths=(4, 4, 8, 8), base="demosaic")
+    config = dataclasses.replace(AlenConfig.shipped(), widths=(4, 4, 8, 8), base="demosaic", demosaicking="formulas")
     torch.manual_seed(0)
     network = Alen(config)
     with torch.no_grad():

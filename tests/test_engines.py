@@ -30,7 +30,9 @@ _CONFIGS = {
     "paper": AlenConfig(),
     "not unshuffled": dataclasses.replace(AlenConfig.shipped(), widths=(8, 16, 32, 64), unshuffle=1),
     "unshuffled, paper": AlenConfig(widths=(8, 16, 32, 64), unshuffle=2),
-    "demosaicked base": dataclasses.replace(AlenConfig.shipped(), widths=(8, 16, 32, 64), unshuffle=1, base="demosaic"),
+    "demosaicked base": dataclasses.replace(
+        AlenConfig.shipped(), widths=(8, 16, 32, 64), unshuffle=1, base="demosaic", demosaicking="formulas"
+    ),
     "max": AlenConfig(widths=(8, 16, 32, 64), downsample="max"),
     "strided": AlenConfig(widths=(8, 16, 32, 64), downsample="strided"),
     "X-Trans": dataclasses.replace(AlenConfig.xtrans(), widths=(8, 16, 32, 64)),

@@ -36,7 +36,9 @@ _CONFIGS: dict[str, AlenConfig | SidUnetConfig] = {
     "paper": AlenConfig(widths=_SMALL),
     "not unshuffled": dataclasses.replace(AlenConfig.shipped(), widths=_SMALL, unshuffle=1),
     "unshuffled, paper": AlenConfig(widths=_SMALL, unshuffle=2),
-    "demosaicked base": dataclasses.replace(AlenConfig.shipped(), widths=_SMALL, base="demosaic"),
+    "demosaicked base": dataclasses.replace(
+        AlenConfig.shipped(), widths=_SMALL, base="demosaic", demosaicking="formulas"
+    ),
     "max": AlenConfig(widths=_SMALL, downsample="max"),
     "strided": AlenConfig(widths=_SMALL, downsample="strided"),
     "no attention": AlenConfig(widths=_SMALL, channel_attention=False, spatial_attention=False),

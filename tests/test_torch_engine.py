@@ -36,7 +36,7 @@ _CONFIGS = {
     "not unshuffled": _SMALL,
     "paper": _PAPER,
     "unshuffled, paper": dataclasses.replace(_PAPER, unshuffle=2),
-    "demosaicked base": dataclasses.replace(_SMALL, base="demosaic"),
+    "demosaicked base": dataclasses.replace(_SMALL, base="demosaic", demosaicking="formulas"),
     "max": dataclasses.replace(_SMALL, downsample="max"),
     "strided": dataclasses.replace(_SMALL, downsample="strided"),
     "no gates": dataclasses.replace(_SMALL, channel_attention=False),

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from alen.config import AlenConfig, SidUnetConfig
+from alen.config import FILTERS, AlenConfig, SidUnetConfig
 from alen.errors import DeviceError, SettingsError, TrainingError
 from alen.training import loop
 from alen.training.config import Drop, Stage, TrainingConfig
@@ -120,6 +120,32 @@ def test_checkpoints_from_before_a_setting_resume(photos: Path, tmp_path: Path) 
         train(other, photos, tmp_path / "run", workers=0, resume=True)
 
 
+def test_the_last_level_learns_alone(photos: Path, tmp_path: Path) -> None:
+    """Everything else stays to the last bit, areas of one color keep it, and the run resumes as any other."""
+    first = train(dataclasses.replace(TINY, steps=2, validate_every=2), photos, tmp_path / "first", workers=0)
+    config = dataclasses.replace(TINY, parts="last", learning_rate=1e-2)
+    stopped = dataclasses.replace(config, steps=6)
+
+    class KilledError(Exception):
+        pass
+
+    def kill(report: object) -> None:
+        if report.step == 3:  # type: ignore[attr-defined]
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(stopped, photos, tmp_path / "b", workers=0, initial_weights=first, report=kill)
+    resumed = train(stopped, photos, tmp_path / "b", workers=0, initial_weights=first, resume=True)
+    whole = train(config, photos, tmp_path / "a", workers=0, initial_weights=first)
+    before, after, again = (load_weights(path).arrays for path in (first, whole, resumed))
+    last = ("up0.", "decode0.", "head.", *FILTERS)
+    for name, array in before.items():
+        np.testing.assert_array_equal(after[name], again[name])
+        assert np.array_equal(after[name], array) != name.startswith(last), name
+    for name in FILTERS:
+        assert np.abs(after[name].sum(axis=(1, 2, 3)) - 1).max() < 1e-5
+
+
 def test_training_starts_from_weights(photos: Path, tmp_path: Path) -> None:
     config = dataclasses.replace(TINY, steps=2, validate_every=2, learning_rate=1e-12, final_learning_rate=0.0)
     first = train(config, photos, tmp_path / "first", workers=0)
@@ -215,7 +241,7 @@ def test_a_released_run_has_its_card(photos: Path, tmp_path: Path) -> None:
     assert list(shipped.facts.first_losses) == [float(row["loss"]) for row in _read(tmp_path / "run" / "log.csv")][:5]
     assert shipped.facts.scores == run.facts.scores
     for name, array in run.arrays.items():
-        np.testing.assert_array_equal(shipped.arrays[name], _stored(array))
+        np.testing.assert_array_equal(shipped.arrays[name], _stored(name, array))
     release(tmp_path / "run", tmp_path / "second.safetensors", **words, first=_beside(tmp_path / "first", -2.5))
     assert load_weights(tmp_path / "second.safetensors").facts.first_losses == (-2.5, -3.5)
     (tmp_path / "run" / "log.csv").write_text("step,loss\n1,0.5\n")
@@ -223,9 +249,10 @@ def test_a_released_run_has_its_card(photos: Path, tmp_path: Path) -> None:
         release(tmp_path / "run", tmp_path / "other.safetensors", **words)
 
 
-def _stored(array: np.ndarray) -> np.ndarray:
-    """Return what a weights file that ships keeps of an array."""
-    kept = torch.from_numpy(array).bfloat16().float().numpy() if array.ndim > 1 else array
+def _stored(name: str, array: np.ndarray) -> np.ndarray:
+    """Return what a weights file that ships keeps of an array: of what runs in bfloat16 no more than that has."""
+    rounded = array.ndim > 1 and name not in FILTERS
+    kept = torch.from_numpy(array).bfloat16().float().numpy() if rounded else array
     return kept.astype(np.float16)
 
 
@@ -246,7 +273,7 @@ def test_a_run_is_averaged_with_its_start(photos: Path, tmp_path: Path) -> None:
     release(tmp_path / "run", out, **words, start=start, share=0.25, photos=photos, cache=cache)
     shipped, first, last = (load_weights(path) for path in (out, start, end))
     for name, array in shipped.arrays.items():
-        np.testing.assert_array_equal(array, _stored(0.75 * first.arrays[name] + 0.25 * last.arrays[name]))
+        np.testing.assert_array_equal(array, _stored(name, 0.75 * first.arrays[name] + 0.25 * last.arrays[name]))
     assert shipped.facts.scores.keys() == last.facts.scores.keys()
     assert shipped.facts.scores != last.facts.scores
     release(tmp_path / "run", out, **words, start=start, share=1.0, photos=photos, cache=cache)
@@ -292,6 +319,8 @@ def test_stages_cover_the_run() -> None:
         {"base_weight": -0.1},
         {"base_weight": 0.5, "network": SidUnetConfig(target="camera")},
         {"base_weight": 0.5, "network": AlenConfig(target="camera")},
+        {"parts": "first"},
+        {"parts": "last", "network": SidUnetConfig(target="camera")},
         {"accumulate": 0},
         {"epochs": 0},
         {"loss": "l3"},

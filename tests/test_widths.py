@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from alen.config import AlenConfig, SidUnetConfig
+from alen.config import FILTERS, AlenConfig, SidUnetConfig
 from alen.errors import SettingsError, WeightsError
 from alen.metrics import psnr
 from alen.training import widths
@@ -125,6 +125,23 @@ def test_the_command_writes_weights_that_load(tmp_path: Path) -> None:
     assert after.config == config
     for name, array in arrays.items():
         np.testing.assert_array_equal(after.arrays[name], array)
+
+
+def test_the_command_makes_filters_learn(tmp_path: Path) -> None:
+    """And the picture stays; filters that have learned already are kept, at other widths, too."""
+    weights = _weights(dataclasses.replace(_CONFIGS["alen"], demosaicking="formulas"))
+    before, after = tmp_path / "before.safetensors", tmp_path / "after.safetensors"
+    save_weights(before, weights.arrays, weights.config, weights.facts)
+    same = map(str, weights.config.widths)
+    app([str(before), *same, str(after), "--demosaicking", "learned"], result_action="return_value")
+    learns = load_weights(after)
+    assert learns.config == _CONFIGS["alen"]
+    np.testing.assert_array_equal(_picture(learns.config, learns.arrays), _picture(weights.config, weights.arrays))
+    learned = _weights(_CONFIGS["alen"])
+    save_weights(before, learned.arrays, learned.config, learned.facts)
+    app([str(before), *map(str, _WIDER), str(after), "--demosaicking", "learned"], result_action="return_value")
+    for name in FILTERS:
+        np.testing.assert_array_equal(load_weights(after).arrays[name], learned.arrays[name])
 
 
 def test_the_command_bounds_attention(tmp_path: Path) -> None:

@@ -8,8 +8,11 @@ from typing import Final, Literal, Self, get_args, get_origin, get_type_hints
 from alen.cfa import PLANE_COLORS, FilterArray, reference
 from alen.errors import SettingsError
 
-DEMOSAICKED: Final = 3
-"""Demosaicked inputs in the "mixtures" base: the same in all directions, along the rows, along the columns."""
+FILTERS: Final = ("isotropic", "along_rows", "along_columns")
+"""The demosaicking filters of the "mixtures" base: the same in all directions, along the rows, along the columns."""
+
+DEMOSAICKED: Final = len(FILTERS)
+"""Demosaicked inputs in the "mixtures" base."""
 
 PYRAMID: Final = (2, 4, 16, 64)
 """Sides of the averages in the "mixtures" base, in packed pixels."""
@@ -114,6 +117,9 @@ class AlenConfig(_Layout):
     mixtures, predicted per packed pixel, of the input demosaicked in `DEMOSAICKED` ways and its averages over squares
     of `PYRAMID` packed pixels: the luma (`LUMA`) of the one, the color differences to the luma of the other, see
     `COLOR_FLOOR`."""
+    demosaicking: Literal["formulas", "learned"] = "formulas"
+    """The demosaicking filters of the "mixtures" base: those of `alen.demosaic`, or weights of the network of the same
+    size that start as those."""
 
     def __post_init__(self) -> None:
         """Raise SettingsError on values no network can be built from."""
@@ -131,6 +137,8 @@ class AlenConfig(_Layout):
                 "attention_limit is above 0 and for embedded Gaussian non-local features alone; got "
                 f"{self.attention_limit} and {self.pairwise}."
             )
+        if self.demosaicking == "learned" and self.base != "mixtures":
+            raise SettingsError(f'Demosaicking filters are learned for the base "mixtures" alone; got {self.base}.')
         if self.cfa == "xtrans" and self.base != "none" and (self.base, self.unshuffle) != ("mixtures", 2):
             raise SettingsError(
                 "The base of an X-Trans network is none, or mixtures with unshuffle 2, which makes a position a whole "
@@ -150,6 +158,7 @@ class AlenConfig(_Layout):
             gate_limit=2.0,
             key_grid=16,
             base="mixtures",
+            demosaicking="learned",
         )
 
     @classmethod

@@ -15,12 +15,14 @@ alike neighboring pixels are (co-kriging; Cressie, "Statistics for Spatial Data"
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alen.cfa import FilterArray, xtrans_places, xtrans_reference
+from alen.config import FILTERS
 
 _GREEN_AT_RED_OR_BLUE = np.array(
     [[0, 0, -1, 0, 0], [0, 0, 2, 0, 0], [-1, 2, 4, 2, -1], [0, 0, 2, 0, 0], [0, 0, -1, 0, 0]], dtype=np.float64
@@ -101,11 +103,16 @@ def directional_kernels(*, vertical: bool) -> NDArray[np.float32]:
     return np.ascontiguousarray(transposed.reshape(3, 2, 2, 4, 5, 3).swapaxes(1, 2).reshape(12, 4, 5, 3))
 
 
-def demosaicking_kernels(cfa: FilterArray) -> tuple[NDArray[np.float32], ...]:
-    """Return the convolutions that demosaic packed planes: in all directions, along the rows, along the columns.
+def demosaicking_kernels(
+    cfa: FilterArray, weights: Mapping[str, NDArray[np.float32]] | None = None
+) -> tuple[NDArray[np.float32], ...]:
+    """Return the convolutions that demosaic packed planes, in the order of `alen.config.FILTERS`.
 
-    Of X-Trans they are made for planes unshuffled by 2, see `xtrans_kernels`.
+    Of X-Trans they are made for planes unshuffled by 2, see `xtrans_kernels`. From a network's ``weights``, where it
+    has learned them, else from the formulas.
     """
+    if weights is not None and FILTERS[0] in weights:
+        return tuple(weights[name] for name in FILTERS)
     if cfa == "bayer":
         return malvar_kernels(), directional_kernels(vertical=False), directional_kernels(vertical=True)
     return xtrans_kernels("isotropic"), xtrans_kernels("rows"), xtrans_kernels("columns")

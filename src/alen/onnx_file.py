@@ -131,7 +131,7 @@ def _compose(graph: _Graph, config: AlenConfig, head: str, patterns: str, padded
         picture = graph.shuffle(graph.add("Conv", around, graph.constant(kernels)), config.period)
         return graph.expand_highlights(picture)  # (1, 3·s², h, w)
 
-    isotropic, *directional = demosaicking_kernels(config.cfa)
+    isotropic, *directional = demosaicking_kernels(config.cfa, graph.arrays)
     weight = graph.channels(head, 3 * side**2, config.head_channels)
     if config.base == "demosaic":
         share = graph.add("Sigmoid", graph.shuffle(weight, side))

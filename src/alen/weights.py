@@ -6,7 +6,6 @@ facts of the training, licence. Read and written without torch; no pickle anywhe
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -21,12 +20,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from alen.cfa import PLANES, XTRANS_PLANES, FilterArray
-from alen.config import DEMOSAICKED, PYRAMID, AlenConfig, SidUnetConfig
+from alen.config import DEMOSAICKED, FILTERS, PYRAMID, AlenConfig, SidUnetConfig
 from alen.errors import SettingsError, WeightsError
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """Version of the header. In version 1 the base of the attention network was one "mixture" for luma and color alike;
-before version 3 attention had no bound."""
+before version 3 attention had no bound, before version 4 demosaicking filters were none of the weights."""
 
 _BITS: Final = 8
 """Significant bits of bfloat16."""
@@ -124,8 +123,8 @@ def save_weights(
 ) -> None:
     """Write weights atomically.
 
-    ``half`` stores float16, and all but biases with the 8 significant bits that bfloat16 has: half the size, which zip
-    and git make smaller still, and nothing lost where the network runs in bfloat16.
+    ``half`` stores float16, and layers' matrices and kernels with the 8 significant bits that bfloat16 has: half the
+    size, which zip and git make smaller still, and nothing lost where the network runs in bfloat16.
     """
     network = next(name for name, kind in _NETWORKS.items() if isinstance(config, kind))
     header = {
@@ -138,15 +137,17 @@ def save_weights(
         "facts": asdict(facts),
     }
     part = path.with_name(path.name + ".part")
-    stored = _half if half else functools.partial(np.ascontiguousarray, dtype=np.float32)
-    tensors = {name: stored(array) for name, array in arrays.items()}
+    tensors = {
+        name: _half(name, array) if half else np.ascontiguousarray(array, dtype=np.float32)
+        for name, array in arrays.items()
+    }
     save_file(tensors, part, metadata={"alen": json.dumps(header)})
     part.replace(path)
 
 
-def _half(array: NDArray[np.float32]) -> NDArray[np.float16]:
-    """Return float16; of matrices and kernels no more than `_BITS` significant bits."""
-    if array.ndim > 1:
+def _half(name: str, array: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Return float16; of matrices and kernels that run in bfloat16 no more than `_BITS` significant bits."""
+    if array.ndim > 1 and name not in FILTERS:
         mantissa, exponent = np.frexp(array)
         array = np.ldexp(np.rint(mantissa * 2**_BITS) / 2**_BITS, exponent)
     return np.ascontiguousarray(array, dtype=np.float16)

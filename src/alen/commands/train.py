@@ -48,6 +48,8 @@ class Options:
     """Batches per step, one after the other: the effect of a larger batch in the memory of one."""
     lr: float | None = None
     """Peak learning rate; later steps of it change in proportion."""
+    parts: Literal["all", "last"] | None = None
+    """What learns: all weights, or those of the last level alone, which makes the detail; of the attention network."""
     seed: int | None = None
     """Decides initial weights and all chance."""
     precision: Literal["bfloat16", "float32"] | None = None
@@ -223,6 +225,7 @@ def _changed(config: TrainingConfig, options: Options) -> TrainingConfig:
 
     given = {
         "accumulate": options.accumulate,
+        "parts": options.parts,
         "seed": options.seed,
         "precision": options.precision,
         "checkpoint_every": options.checkpoint_every,

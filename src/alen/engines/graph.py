@@ -149,7 +149,7 @@ def last(config: AlenConfig, arrays: Arrays, rows: int, width: int, storage: ov.
     return ov.Model([ops.result(head, name="head")], inputs, "alen_last")
 
 
-def composition(config: AlenConfig, rows: int, width: int) -> Any:
+def composition(config: AlenConfig, arrays: Arrays, rows: int, width: int) -> Any:
     """Return the ov.Model that makes the picture of some rows; of fixed size, which halves its time.
 
     Inputs: "head" (1, 3·s² and more, rows, w), s mosaic pixels being a packed pixel's side; with a base "planes"
@@ -178,7 +178,7 @@ def composition(config: AlenConfig, rows: int, width: int) -> Any:
         if period > 1:
             compressed = ops.space_to_depth(compressed, "depth_first", period)
         details = []
-        for kernel in demosaicking_kernels(config.cfa):
+        for kernel in demosaicking_kernels(config.cfa, arrays):
             # the planes may reach further on a side than the kernel does
             beyond = {axis: margin(config) // period - kernel.shape[axis] // 2 for axis in (2, 3)}
             cut = [axis for axis, rows_or_columns in beyond.items() if rows_or_columns]
@@ -199,7 +199,7 @@ def composition(config: AlenConfig, rows: int, width: int) -> Any:
         encoded, parameters = ops.add(painted, _encode(base)), [head, planes, *levels]
     else:
         painted, weight = ops.variadic_split(head, 1, [12, 4]).outputs()
-        around, (isotropic, *_) = _compress_highlights(planes), demosaicking_kernels(config.cfa)
+        around, (isotropic, *_) = _compress_highlights(planes), demosaicking_kernels(config.cfa, arrays)
         base = ops.convolution(around, ops.constant(isotropic), [1, 1], [0, 0], [0, 0], [1, 1])
         weight = ops.concat([ops.sigmoid(weight)] * 3, 1)
         encoded = ops.add(painted, ops.multiply(weight, _encode(_expand_highlights(base))))

@@ -182,7 +182,9 @@ class OpenVinoEngine:
             period = self._config.period
             rows = _divisor(u * self._trunk.band_rows // period, _STRIPE // (period * width))
             self._stripe_rows = period * rows
-            self._composition = self._compile(composition(self._config, self._stripe_rows, width), "float32")
+            self._composition = self._compile(
+                composition(self._config, self._weights.arrays, self._stripe_rows, width), "float32"
+            )
             self._compiled_for = (height, width)
             return_freed_memory()  # compiling takes a lot for a moment
         return self._trunk

@@ -4,7 +4,7 @@
 as its figures draw it (the authors' released code swaps the inverted shuffle for max-pooling). What we add, each off by
 default and on in `AlenConfig.shipped`: gates that start as the identity, keys on a fixed grid, attention that compares
 directions, and a base under what the network paints, mixed cell by cell, luma and color apart, from the input
-demosaicked in three ways and its averages.
+demosaicked in three ways, by filters that learn, and its averages.
 """
 
 from __future__ import annotations
@@ -13,7 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alen.config import COLOR_FLOOR, DEMOSAICKED, LUMA, PYRAMID, PYRAMID_CEILING, PYRAMID_NOISE, AlenConfig
+from alen.config import (
+    COLOR_FLOOR,
+    DEMOSAICKED,
+    FILTERS,
+    LUMA,
+    PYRAMID,
+    PYRAMID_CEILING,
+    PYRAMID_NOISE,
+    AlenConfig,
+)
 from alen.demosaic import demosaicking_kernels
 from alen.models.layers import (
     SLOPE,
@@ -58,9 +67,11 @@ class Alen(nn.Module):
         self.decode0 = self._gated(2 * w0, w0)
         self.head = nn.Conv2d(w0, config.head_channels * config.unshuffle**2, 1)
         self.register_buffer("brightness", torch.tensor(config.brightness), persistent=False)
-        names = ("isotropic", "along_rows", "along_columns")
-        for name, kernels in zip(names, demosaicking_kernels(config.cfa), strict=True):
-            self.register_buffer(name, torch.tensor(kernels), persistent=False)
+        for name, kernels in zip(FILTERS, demosaicking_kernels(config.cfa), strict=True):
+            if config.demosaicking == "learned":
+                self.register_parameter(name, nn.Parameter(torch.tensor(kernels)))
+            else:
+                self.register_buffer(name, torch.tensor(kernels), persistent=False)
         self._initialize()
         self.brightness: Tensor
         self.isotropic: Tensor
@@ -86,6 +97,29 @@ class Alen(nn.Module):
                 _zero_bias(module)
         nn.init.normal_(self.head.weight, std=0.1 * self.head.in_channels**-0.5)
         _zero_bias(self.head)
+
+    @torch.no_grad()
+    def balance_filters(self) -> None:
+        """Shift the taps of learned demosaicking filters so that areas of one color keep it.
+
+        Of each filter those over its own color add up to 1, those over each other color to 0, as in the formulas.
+        """
+        if self.config.demosaicking != "learned":
+            return
+        for name in FILTERS:
+            kernels = getattr(self, name)  # (3·n, inputs, rows, columns)
+            own = torch.arange(len(kernels), device=kernels.device) * 3 // len(kernels)  # the color of each filter
+            for color, planes in enumerate(self.config.color_planes):
+                each = self.config.period**2
+                inputs = [plane * each + pixel for plane in planes for pixel in range(each)]
+                taps = kernels[:, inputs]
+                excess = taps.mean(dim=(1, 2, 3)) - (own == color) / taps[0].numel()
+                kernels[:, inputs] = taps - excess[:, None, None, None]
+
+    def last_level(self) -> list[nn.Parameter]:
+        """Return the weights of the decoder's last level and of what follows it: the head and learned filters."""
+        parts = [*self.up0.parameters(), *self.decode0.parameters(), *self.head.parameters()]
+        return parts + [getattr(self, name) for name in FILTERS if self.config.demosaicking == "learned"]
 
     def _gated(self, in_channels: int, out_channels: int) -> ChannelAttentionBlock:
         config = self.config

@@ -37,7 +37,7 @@ def save_checkpoint(
     tensors: dict[str, Tensor] = {}
     tensors.update({f"network.{name}": value for name, value in network.state_dict().items()})
     tensors.update({f"ema.{name}": value for name, value in ema.state_dict().items()})
-    for name, parameter in network.named_parameters():
+    for name, parameter in _learning(network):
         for key in ("step", *_MOMENTS):
             tensors[f"adam.{key}.{name}"] = optimizer.state[parameter][key]
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
@@ -88,9 +88,14 @@ def load_checkpoint(
         )
     network.load_state_dict({n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")})
     ema.load_state_dict({n.removeprefix("ema."): t for n, t in tensors.items() if n.startswith("ema.")})
-    for name, parameter in network.named_parameters():
+    for name, parameter in _learning(network):
         # laid out in memory like the parameter: the fused AdamW goes through both in the order of memory
         state = {key: torch.empty_like(parameter).copy_(tensors[f"adam.{key}.{name}"]) for key in _MOMENTS}
         state["step"] = tensors[f"adam.step.{name}"].clone().to(parameter.device)
         optimizer.state[parameter] = state
     return int(header["step"])
+
+
+def _learning(network: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """Return the parameters that learn, by name."""
+    return [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]

@@ -115,6 +115,11 @@ def train(
     network = build_network(config.network).to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if initial_weights is not None:
         load_into(network, initial_weights, config.network)
+    if config.parts == "last":
+        assert isinstance(network, Alen), "TrainingConfig sees to it"
+        network.requires_grad_(False)
+        for parameter in network.last_level():
+            parameter.requires_grad_(True)
     ema = copy.deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.AdamW(
         _groups(network, config), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
@@ -159,6 +164,8 @@ def train(
         if not torch.isfinite(loss) or not torch.isfinite(norm):
             raise TrainingError(_explain_divergence(step, network, checkpoint))
         optimizer.step()
+        if isinstance(network, Alen):
+            network.balance_filters()
         _average(ema, network, min(config.ema_decay, (step + 1) / (step + 10)))
 
         done = step + 1
@@ -206,10 +213,11 @@ def learning_rate_at(step: int, config: TrainingConfig) -> float:
 
 
 def _groups(network: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:
-    """Return the channel gates' parameters and all others, each with its share of the learning rate."""
+    """Return what learns of the channel gates and of everything else, each with its share of the learning rate."""
     gates = [p for module in network.modules() if isinstance(module, ChannelGate) for p in module.parameters()]
     ids = {id(parameter) for parameter in gates}
-    others = [parameter for parameter in network.parameters() if id(parameter) not in ids]
+    gates = [parameter for parameter in gates if parameter.requires_grad]
+    others = [parameter for parameter in network.parameters() if parameter.requires_grad and id(parameter) not in ids]
     groups = [{"params": others, "share": 1.0}, {"params": gates, "share": config.gate_rate}]
     return [group for group in groups if group["params"]]
 

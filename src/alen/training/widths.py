@@ -7,7 +7,8 @@ to nothing of them: the picture is the same, and they have gradients from the fi
 J. Shlens, "Net2Net", 2016, https://arxiv.org/abs/1511.05641, copy channels instead.) Channels that are taken away are
 those that matter least: the weights that make them times the weights that see them.
 
-Attention of weights from before `AlenConfig.attention_limit` can be bounded on the way: --attention-limit 4.
+Attention of weights from before `AlenConfig.attention_limit` can be bounded on the way: --attention-limit 4; and the
+demosaicking filters of weights that have none of their own become weights that can learn: --demosaicking learned.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 import cyclopts
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from alen.config import AlenConfig
+from alen.config import FILTERS, AlenConfig
+from alen.demosaic import demosaicking_kernels
 from alen.errors import WeightsError
 from alen.training.loop import build_network
 from alen.weights import Weights, find_weights, load_weights, save_weights
@@ -41,7 +43,13 @@ app = cyclopts.App(help=__doc__)
 
 @app.default
 def main(
-    weights: str, widths: tuple[int, int, int, int], out: Path, /, *, attention_limit: float | None = None
+    weights: str,
+    widths: tuple[int, int, int, int],
+    out: Path,
+    /,
+    *,
+    attention_limit: float | None = None,
+    demosaicking: Literal["learned"] | None = None,
 ) -> None:
     """Write weights for other widths, to start a run from with --init.
 
@@ -50,11 +58,15 @@ def main(
         widths: Channels at the size of the input stack and at 1/2, 1/4 and 1/8 of it.
         out: The weights file to write.
         attention_limit: Bound of the products of queries and keys from now on; that of the weights if not given.
+        demosaicking: Makes the filters weights of the network; as in the weights if not given.
     """
     before = load_weights(find_weights(weights))
     config, arrays = change_widths(before, widths)
     if attention_limit is not None:
         config = replace(config, attention_limit=attention_limit)
+    if demosaicking is not None and config.demosaicking != demosaicking:
+        config = replace(config, demosaicking=demosaicking)
+        arrays |= dict(zip(FILTERS, demosaicking_kernels(config.cfa), strict=True))
     save_weights(out, arrays, config, before.facts)
 
 
@@ -98,6 +110,7 @@ def change_widths(
         weight[given.new] *= np.float32(_GLIMPSE)
         weight[np.ix_(given.new, taken.new)] = old_weight[np.ix_(given.old, taken.old)]
         arrays[f"{layer.name}.bias"][given.new] = weights.arrays[f"{layer.name}.bias"][given.old]
+    arrays |= {name: weights.arrays[name] for name in FILTERS if name in weights.arrays}
     return new, arrays
 
 
