@@ -196,16 +196,20 @@ class OpenVinoEngine:
         """
         _, height, width = planes.shape
         step = max(_SURVEYED // (width * ROWS), 1) * ROWS
-        sums = np.zeros(self._config.input_channels)
         levels: list[NDArray[np.float32]] = []
         if self._config.base == "mixtures":
             levels = [np.empty((3, -(-height // side), -(-width // side)), dtype=np.float32) for side in PYRAMID]
-        for top in range(0, height, step):
+
+        def survey(top: int) -> NDArray[np.float64]:
+            """Fill in the averages of a piece; returns the sums of its input stack."""
             part = planes.rows(top, min(top + step, height))
-            unshuffled = UnshuffledPlanes(PlanesArray(part), self._config.unshuffle)
-            sums += stack_sums(unshuffled.rows(0, unshuffled.shape[1]), self._config.brightness)
             if levels:
                 _put(levels, top, averages(part, self._config), late=False)
+            unshuffled = UnshuffledPlanes(PlanesArray(part), self._config.unshuffle)
+            return stack_sums(unshuffled.rows(0, unshuffled.shape[1]), self._config.brightness)
+
+        with ThreadPoolExecutor(self._threads or usable_cores()) as pool:  # numpy leaves the interpreter's lock
+            sums = np.sum(list(pool.map(survey, range(0, height, step))), axis=0)
         positions = height * width / self._config.unshuffle**2
         return (sums / positions).astype(np.float32), levels
 
