@@ -25,7 +25,7 @@ demo: $(DEMO_VENV)/installed
 	@echo "Before and after, side by side: demo/sample.compare.jpg"
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(VENV)/installed
 	$(BIN)/ruff format --check src tests benchmarks
