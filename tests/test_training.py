@@ -124,7 +124,6 @@ def test_the_last_level_learns_alone(photos: Path, tmp_path: Path) -> None:
     """Everything else stays to the last bit, areas of one color keep it, and the run resumes as any other."""
     first = train(dataclasses.replace(TINY, steps=2, validate_every=2), photos, tmp_path / "first", workers=0)
     config = dataclasses.replace(TINY, parts="last", learning_rate=1e-2)
-    stopped = dataclasses.replace(config, steps=6)
 
     class KilledError(Exception):
         pass
@@ -134,8 +133,8 @@ def test_the_last_level_learns_alone(photos: Path, tmp_path: Path) -> None:
             raise KilledError
 
     with pytest.raises(KilledError):
-        train(stopped, photos, tmp_path / "b", workers=0, initial_weights=first, report=kill)
-    resumed = train(stopped, photos, tmp_path / "b", workers=0, initial_weights=first, resume=True)
+        train(config, photos, tmp_path / "b", workers=0, initial_weights=first, report=kill)
+    resumed = train(config, photos, tmp_path / "b", workers=0, initial_weights=first, resume=True)
     whole = train(config, photos, tmp_path / "a", workers=0, initial_weights=first)
     before, after, again = (load_weights(path).arrays for path in (first, whole, resumed))
     last = ("up0.", "decode0.", "head.", *FILTERS)

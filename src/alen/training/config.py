@@ -91,7 +91,7 @@ class TrainingConfig:
     """The gradient's norm is limited to this; None leaves it."""
     parts: Literal["all", "last"] = "all"
     """What learns: all weights, or those of the decoder's last level and what follows it, `Alen.last_level`. The last
-    level makes detail, with a twentieth of the weights; a step takes half the time."""
+    level makes detail, with a twentieth of the weights."""
     precision: Literal["bfloat16", "float32"] = "bfloat16"
     """Arithmetic of the network's layers; weights and the picture's composition are float32 either way."""
     seed: int = 0
