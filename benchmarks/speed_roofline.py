@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -161,19 +162,26 @@ class _Request:
     def infer(self, *arguments: Any, **settings: Any) -> Any:
         clock = time.perf_counter()
         result = self._request.infer(*arguments, **settings)
-        self._graph.seconds += time.perf_counter() - clock
-        self._graph.calls += 1
-        self._graph.last = self._request
+        seconds = time.perf_counter() - clock
+        with self._graph.lock:
+            self._graph.seconds += seconds
+            self._graph.calls += 1
+            self._graph.last = self._request
         return result
 
 
 class _Graph:
-    """A compiled graph, with profiling, that adds up since it was compiled."""
+    """A compiled graph, with profiling, that adds up since it was compiled.
 
-    def __init__(self, compiled: Any) -> None:
+    Of graphs of which several requests run at a time the seconds are the mean of that many cores.
+    """
+
+    def __init__(self, compiled: Any, streams: int) -> None:
         self._compiled = compiled
+        self._streams = streams
         self.calls, self.seconds = 0, 0.0
         self.last: Any = None
+        self.lock = Lock()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._compiled, name)
@@ -188,8 +196,9 @@ class _Graph:
         nodes = Counter[str]()
         for node in self.last.profiling_info if self.last is not None else ():
             # what OpenVINO tells is the mean of all calls so far, not the last one's
-            nodes[f"{node.node_type} {node.exec_type}"] += self.calls * node.real_time.total_seconds()
-        return {"calls": self.calls, "seconds": self.seconds, "bytes": self.calls * size, "nodes": nodes}
+            nodes[f"{node.node_type} {node.exec_type}"] += self.calls * node.real_time.total_seconds() / self._streams
+        seconds = self.seconds / self._streams
+        return {"calls": self.calls, "seconds": seconds, "bytes": self.calls * size, "nodes": nodes}
 
 
 def _since(before: Row, now: Row) -> Row:
@@ -222,10 +231,11 @@ def trace(folder: Path, model: str, precision: Precision, isa: str | None, calls
     surveys: list[float] = []
 
     class Traced(OpenVinoEngine):
-        def _compile(self, model: Any, precision: str) -> Any:
+        def _compile(self, model: Any, precision: str, *, streams: int) -> Any:
             self._core.set_property(self._device, {props.enable_profiling: True})
             name = model.friendly_name.removeprefix("alen_")
-            graph = graphs["front" if name == "stem" else name] = _Graph(super()._compile(model, precision))
+            compiled = super()._compile(model, precision, streams=streams)
+            graph = graphs["front" if name == "stem" else name] = _Graph(compiled, streams)
             return graph
 
         def _survey(self, planes: Any) -> Any:
@@ -268,8 +278,7 @@ REASONS: Final = {
     "of its values, few operations for each",
     "between operations": "requests that begin and end, threads that meet",
     "survey": "the frame is read once before the network, for averages and the first gate (numpy)",
-    "outside of OpenVINO": "planes and stripes copied into place, averages continued, memory taken and given back "
-    "(numpy, one core)",
+    "outside of OpenVINO": "planes copied into place, averages continued, memory taken and given back (numpy)",
 }
 """Where time goes, and what it is spent on."""
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from alen.color import eotf_inverse_srgb, eotf_srgb
 from alen.config import PYRAMID, AlenConfig, SidUnetConfig
-from alen.engines import PlanesArray, graph
+from alen.engines import PlanesArray, graph, openvino
 from alen.engines.averages import ROWS, averages, between_rows
 from alen.engines.bands import BandedTrunk, first_features_bytes, kept_bytes, stack_sums
 from alen.engines.openvino import OpenVinoEngine, _core
@@ -157,11 +157,18 @@ def test_the_same_frame_gives_the_same_picture() -> None:
     np.testing.assert_array_equal(engine.run(_planes(40, 56)), first)
 
 
-def test_long_frames_are_composed_in_stripes() -> None:
-    """Stripes meet without a seam: 304 packed rows are many of them."""
-    network = _network(dataclasses.replace(_CONFIGS["demosaicked base"], widths=(4, 4, 4, 4)))
-    engine = OpenVinoEngine(_weights(network), precision="float32", threads=1)
-    assert _difference_db(engine, network, _planes(304, 16)) >= 100
+@pytest.mark.parametrize("name", ["demosaicked base", "shipped", "X-Trans"])
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("late_bytes", [0, 10**9])
+def test_long_frames_are_composed_in_stripes(
+    name: str, threads: int, late_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stripes meet without a seam, several at a time, whether small averages are made before or on the way."""
+    monkeypatch.setattr(openvino, "_STRIPE", 200)
+    monkeypatch.setattr(openvino, "_LATE_BYTES", late_bytes)
+    network = _network(dataclasses.replace(_CONFIGS[name], widths=(4, 4, 4, 4)))
+    engine = OpenVinoEngine(_weights(network), precision="float32", threads=threads, band=700)
+    assert _difference_db(engine, network, _planes(304, 32, network.config.plane_count)) >= 100
 
 
 @pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=needs_bfloat16)])
@@ -211,8 +218,9 @@ def test_averages_in_pieces_are_those_of_the_network(size: tuple[int, int], conf
     expected = pyramid(torch.from_numpy(planes)[None], config)
     for index, side in enumerate(PYRAMID):
         level = np.concatenate([piece[index] for piece in pieces], axis=1)
-        columns = np.empty((3, height, level.shape[2]), dtype=np.float32)
-        between_rows(level, side, slice(0, height), columns)
+        stripes = between_rows(level, side, slice(0, height), 8, 2)  # (stripes, 3, 8, m), even rows before odd ones
+        rows = stripes.reshape(-1, 3, 2, 4, level.shape[2]).transpose(1, 0, 3, 2, 4)
+        columns = rows.reshape(3, height, -1)
         position = np.maximum((np.arange(size[1]) + 0.5) / side - 0.5, 0)
         left = position.astype(np.intp)
         right, share = np.minimum(left + 1, level.shape[2] - 1), position - left

@@ -63,21 +63,28 @@ def _average(x: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     return means
 
 
-def between_rows(level: NDArray[np.float32], side: int, rows: slice, out: NDArray[np.float32]) -> None:
+def between_rows(level: NDArray[np.float32], side: int, rows: slice, count: int, u: int) -> NDArray[np.float32]:
     """Continue averages bilinearly down the columns.
 
     Args:
         level: (3, ⌈h/side⌉, m) of the whole frame, pieces of `averages` one below the other.
         side: Rows of an average.
-        rows: The n rows of the frame that are wanted.
-        out: (3, n, m), where they go.
+        rows: The rows of the frame that are wanted, a multiple of ``count``.
+        count: Rows of a stripe, a multiple of ``u``.
+        u: In a stripe the first of every so many rows come first, then the second ones and so on.
+
+    Returns:
+        (stripes, 3, count, m) float32.
     """
-    position = np.maximum((np.arange(rows.start, rows.stop) + 0.5) / side - 0.5, 0)
+    wanted = np.arange(rows.start, rows.stop).reshape(-1, count // u, u).swapaxes(1, 2).ravel()
+    position = np.maximum((wanted + 0.5) / side - 0.5, 0)
     above = position.astype(np.intp)
     below = np.minimum(above + 1, level.shape[1] - 1)
-    first = above[0]
-    weights = np.zeros((rows.stop - rows.start, below[-1] + 1 - first), dtype=np.float32)
+    first, last = above.min(), below.max()
+    weights = np.zeros((len(wanted), last + 1 - first), dtype=np.float32)
     row = np.arange(len(weights))
     weights[row, above - first] = above + 1 - position
     weights[row, below - first] += position - above
-    np.matmul(weights, level[:, first : below[-1] + 1], out=out)
+    stripes = weights.reshape(-1, 1, count, last + 1 - first)
+    between: NDArray[np.float32] = np.matmul(stripes, level[:, first : last + 1])
+    return between

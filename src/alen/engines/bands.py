@@ -5,6 +5,8 @@ features, and the keys and values that every position sees. So each level is fin
 features are kept, in the engine's precision; what is between the layers of a level exists for a band alone. The result
 does not depend on the size of the bands: every row is computed from the same numbers whichever band it is in.
 
+Requests share their outputs: else OpenVINO's Python package copies them all.
+
 Features take their memory as they are written, and give it back row by row as they are read for the last time. The
 first level's, half of all, are made twice instead of kept where they would be larger than `FIRST_BYTES`.
 """
@@ -74,11 +76,7 @@ class _Kept:
 
     def values(self, start: int, stop: int) -> NDArray[np.float32]:
         """Return a copy of rows as numbers, (stop − start, W, C)."""
-        part = self._array[self._halo + start : self._halo + stop]
-        if part.dtype == np.float32:
-            return part.astype(np.float32)
-        bits = part.astype(np.uint32) << np.uint32(16)  # bfloat16 is the upper half of float32
-        return bits.view(np.float32)
+        return _numbers(self._array[self._halo + start : self._halo + stop])
 
     def release(self, stop: int) -> None:
         """Give the memory of the rows before ``stop`` back, which are not read again."""
@@ -88,6 +86,31 @@ class _Kept:
         if end > self._released:
             self._memory.madvise(mmap.MADV_DONTNEED, self._released, end - self._released)
             self._released = end
+
+
+class _RowMeans:
+    """The means of the rows of a band, (1, rows, 1, C): an output of a stage that is read after each band."""
+
+    def __init__(self, rows: int, channels: int, storage: ov.Type) -> None:
+        self._array = np.empty((1, rows, 1, channels), dtype=np.float32 if storage == ov.Type.f32 else np.uint16)
+        self.tensor = ov.Tensor(self._array, ov.Shape(self._array.shape), storage)
+
+    def values(self, first: int = 0) -> NDArray[np.float32]:
+        """Return those of a row and all below it, (rows, C)."""
+        return _numbers(self._array[0, first:, 0])
+
+    def sum(self, first: int) -> NDArray[np.float64]:
+        """Return the sum (C,) over a row and all below it."""
+        total: NDArray[np.float64] = self.values(first).sum(axis=0, dtype=np.float64)
+        return total
+
+
+def _numbers(stored: NDArray[Any]) -> NDArray[np.float32]:
+    """Return a copy of features as numbers."""
+    if stored.dtype == np.float32:
+        return stored.astype(np.float32)
+    bits = stored.astype(np.uint32) << np.uint32(16)  # bfloat16 is the upper half of float32
+    return bits.view(np.float32)
 
 
 def _memory(size: int) -> mmap.mmap:
@@ -191,18 +214,17 @@ class BandedTrunk:
 
     def heads(
         self, planes: Planes, stack_means: Means, progress: Callable[[float], None] | None = None
-    ) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
-        """Yield (new, rows, head) from top to bottom: the head's channels (1, 3·s² and more, `band_rows`, w) of rows.
+    ) -> Iterator[tuple[int, slice, ov.Tensor]]:
+        """Yield (new, rows, head) from top to bottom: the head's channels of rows, see `alen.engines.graph.last`.
 
-        The rows before ``new`` were among those before. The head's rows and columns are packed pixels: of a network
-        that unshuffles by 2, twice as many as the rows and columns of its planes.
+        The rows before ``new`` were among those before.
 
         Args:
             planes: The frame, unshuffled as the network wants it.
             stack_means: Means of the network's input stack over the frame, see `stack_sums`.
             progress: Told the share of the work that is done.
 
-        The channels are float32, and valid until the next are asked for.
+        The channels are valid until the next are asked for.
         """
         self._progress = progress
         gate = self._gate("stem.gate", stack_means)
@@ -270,7 +292,11 @@ class BandedTrunk:
         if self._config.spatial_attention:
             pooled = _Kept((half_height + 1) // 2, (half_width + 1) // 2, down_channels, self._storage, halo=0)
         skip_sums, down_sums = np.zeros(down_channels), np.zeros(down_channels)
-        for start, stop, new in _bands(level, height, self._rows[level]):
+        rows = self._rows[level]
+        skip_means, down_means = (_RowMeans(n, down_channels, self._storage) for n in (rows, rows // 2))
+        request.set_tensor("skip_means", skip_means.tensor)
+        request.set_tensor("down_means", down_means.tensor)
+        for start, stop, new in _bands(level, height, rows):
             fill(start, stop)
             request.set_tensor("mask", _mask(start - 1, stop + 1, height))
             if skip is not None:
@@ -278,14 +304,14 @@ class BandedTrunk:
             request.set_tensor("down", down.rows(start // 2, stop // 2))
             if pooled is not None:
                 request.set_tensor("pooled", pooled.rows(start // 4, (stop + 3) // 4))
-            request.infer()
-            skip_sums += request.get_tensor("skip_means").data[0, :, new - start :].sum(axis=1, dtype=np.float64)
-            down_sums += request.get_tensor("down_means").data[0, :, (new - start) // 2 :].sum(axis=1, dtype=np.float64)
+            request.infer(share_outputs=True)
+            skip_sums += skip_means.sum(new - start)
+            down_sums += down_means.sum((new - start) // 2)
             if release is not None:
-                release(_next_row(level, height, self._rows[level], stop))
+                release(_next_row(level, height, rows, stop))
             self._tell("front" if level == 0 else f"encode{level}", stop / height)
-        skip_means, down_means = (skip_sums / height).astype(np.float32), (down_sums / half_height).astype(np.float32)
-        return _Encoded(skip, skip_means, down, down_means, pooled)
+        of_skip, of_down = (skip_sums / height).astype(np.float32), (down_sums / half_height).astype(np.float32)
+        return _Encoded(skip, of_skip, down, of_down, pooled)
 
     def _run_attend(self, level: int, pooled: _Kept) -> tuple[_Kept, Means]:
         """Return what averaged features see of the frame, and the means of what becomes of it."""
@@ -301,19 +327,21 @@ class BandedTrunk:
                 embedded *= limit / np.maximum(np.linalg.norm(embedded, axis=1, keepdims=True), 1e-12)
             request.set_tensor(output, ov.Tensor(embedded[None, None]))
         seen = _Kept(height, width, self._config.widths[level - 1], self._storage, halo=1)
-        means = np.empty((self._config.widths[level - 1], height), dtype=np.float32)
+        means = np.empty((height, self._config.widths[level - 1]), dtype=np.float32)
         rows = self._attend_rows[level]
+        row_means = _RowMeans(rows, self._config.widths[level - 1], self._storage)
+        request.set_tensor("seen_means", row_means.tensor)
         for top in range(0, height, rows):
             start = min(top, height - rows)
             request.set_tensor("pooled", pooled.rows(start, start + rows))
             request.set_tensor("seen", seen.rows(start, start + rows))
-            request.infer()
-            means[:, start : start + rows] = request.get_tensor("seen_means").data[0]
+            request.infer(share_outputs=True)
+            means[start : start + rows] = row_means.values()
             pooled.release(min(start + rows, height - rows))
         compiled.release_memory()
         often = np.full(height, 2.0)  # the last row of an odd frame is not repeated
         often[-1] -= self._sizes[level][0] % 2
-        return seen, (means @ often / often.sum()).astype(np.float32)
+        return seen, (often @ means / often.sum()).astype(np.float32)
 
     def _cell_averages(self, pooled: _Kept, height: int, width: int) -> NDArray[np.float32]:
         """Return the averages (K, C) of the cells of a frame, of which keys and values are made.
@@ -369,12 +397,14 @@ class BandedTrunk:
         height, width = self._sizes[level]
         y = _Kept(height, width, self._config.widths[level], self._storage, halo=1)
         sums = np.zeros(self._config.widths[level])
+        means = _RowMeans(self._rows[level], self._config.widths[level], self._storage)
+        request.set_tensor("y_means", means.tensor)
         for start, stop, new in _bands(level, height, self._rows[level]):
             fill(start, stop)
             request.set_tensor("mask", _mask(start - 1, stop + 1, height))
             request.set_tensor("y", y.rows(start, stop))
-            request.infer()
-            sums += request.get_tensor("y_means").data[0, :, new - start :].sum(axis=1, dtype=np.float64)
+            request.infer(share_outputs=True)
+            sums += means.sum(new - start)
             release(_next_row(level, height, self._rows[level], stop))
             self._tell("encode3" if level == 3 else f"decode{level}", stop / height)
         compiled.release_memory()
@@ -382,7 +412,7 @@ class BandedTrunk:
 
     def _run_last(
         self, below: _Decoded, planes: Planes, stem_gate: Means, skip: _Kept | None, skip_means: Means
-    ) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
+    ) -> Iterator[tuple[int, slice, ov.Tensor]]:
         compiled = self._compiled["last"]
         request = compiled.create_infer_request()
         height, rows = self._sizes[0][0], self._rows[0]
@@ -398,9 +428,9 @@ class BandedTrunk:
         for start, stop, new in _bands(0, height, rows):
             source.fill(start, stop)
             request.set_tensor("mask", _mask(start - 1, stop + 1, height))
-            request.infer()
+            request.infer(share_outputs=True)
             self._tell("last", stop / height)
-            yield new, slice(start, stop), request.get_tensor("head").data
+            yield new, slice(start, stop), request.get_tensor("head")
             source.release(_next_row(0, height, rows, stop))
         compiled.release_memory()
 
@@ -555,12 +585,10 @@ def stack_sums(planes: NDArray[np.float32], brightness: Sequence[float]) -> NDAr
         (factors × P,), as channels are ordered in the stack.
     """
     sums = np.zeros((len(brightness), len(planes)))
-    scaled = np.empty_like(planes)
-    for index, factor in enumerate(brightness):
-        np.multiply(planes, np.float32(factor), out=scaled)
-        np.minimum(scaled, np.float32(1), out=scaled)
-        np.maximum(scaled, np.float32(-1), out=scaled)
-        sums[index] = scaled.sum(axis=(1, 2))
+    clipped = np.empty_like(planes)
+    for index, factor in enumerate(brightness):  # clipped where their product would be, which saves a pass
+        np.clip(planes, np.float32(-1 / factor), np.float32(1 / factor), out=clipped)
+        sums[index] = factor * clipped.sum(axis=(1, 2))
     return sums.ravel()
 
 

@@ -6,9 +6,10 @@ the whole frame, channel gates and attention, comes in from outside: `alen.engin
 Stages may run in low precision; the averages and the composition of the picture run in float32, so that highlights keep
 finer steps than bfloat16 has.
 
-Features are (1, rows, width, channels) at the borders of a stage, so that a band of a frame is one piece of memory.
-Convolutions take the rows above and below a band from its surroundings; where there are none, at the frame's edges, the
-features have to be zero, as they are for a padded convolution: the inputs "mask" and "gate" see to it.
+Features are (1, rows, width, channels) at the borders of a stage, so that a band of a frame is one piece of memory, as
+are the means of their rows, (1, rows, 1, channels). Convolutions take the rows above and below a band from its
+surroundings; where there are none, at the frame's edges, the features have to be zero, as they are for a padded
+convolution: the inputs "mask" and "gate" see to it.
 """
 
 from __future__ import annotations
@@ -43,12 +44,12 @@ def front(config: AlenConfig, arrays: Arrays, rows: int, width: int, storage: ov
     Inputs: "planes" (1, P·u², rows + 4, w) float32, unshuffled by u; "gate_planes" (1, C, 1, 1), and
     "mask" as `_Builder.banded` has it. Outputs: "down" (1, rows/2, w/2, C), with spatial attention "pooled"
     (1, ⌈rows/4⌉, ⌈w/4⌉, C), and the means of every row of "down" and of the features at full size, "down_means"
-    (1, C, rows/2) and "skip_means" (1, C, rows). These features themselves, "skip" (1, rows, w, C), are half of all
-    that would have to be kept: they are an output if ``keep``, else `last` makes them again.
+    (1, rows/2, 1, C) and "skip_means" (1, rows, 1, C). These features themselves, "skip" (1, rows, w, C), are half of
+    all that would have to be kept: they are an output if ``keep``, else `last` makes them again.
     """
     build = _Builder(config, arrays, storage)
     planes, gate, stack = _stack(config, rows + 4, width)
-    return build.encoder(stack, "stem", "down1", [planes, gate], keep=keep)
+    return build.encoder([stack], "stem", "down1", [planes, gate], keep=keep)
 
 
 def encode(config: AlenConfig, arrays: Arrays, level: int, rows: int, width: int, storage: ov.Type) -> Any:
@@ -57,12 +58,13 @@ def encode(config: AlenConfig, arrays: Arrays, level: int, rows: int, width: int
     Inputs: "x" (1, rows + 4, w, C) and its "gate" (1, 1, 1, C); with spatial attention "seen"
     (1, ⌈rows/2⌉ + 2, ⌈w/2⌉, C), what the positions see of the frame, and "gate_seen"; "mask". Outputs of levels 1 and
     2: those of `front`, "skip" among them. Of level 3, the deepest, "y" (1, rows, w, C) and "y_means"
-    (1, C, rows); with spatial attention it has an input "inside" (1, 1, rows + 4, 1), 0 in rows beyond the frame, which
-    may end within one of "seen".
+    (1, rows, 1, C); with spatial attention it has an input "inside" (1, 1, rows + 4, 1), 0 in rows beyond the frame,
+    which may end within one of "seen".
     """
     build = _Builder(config, arrays, storage)
     channels = config.widths[level - 1]
-    inputs, features = build.gated("x", "gate", rows + 4, width, channels)
+    inputs, x = build.gated("x", "gate", rows + 4, width, channels)
+    features = [x]
     if config.spatial_attention:
         seen, around = build.gated("seen", "gate_seen", (rows + 1) // 2 + 2, (width + 1) // 2, channels)
         around = _twofold(around, rows + 4, width)
@@ -70,14 +72,14 @@ def encode(config: AlenConfig, arrays: Arrays, level: int, rows: int, width: int
             inside = ops.parameter([1, 1, rows + 4, 1], np.float32, name="inside")
             around = ops.multiply(around, inside)
             seen.append(inside)
-        features = ops.concat([features, around], 1)
+        features.append(around)
         inputs += seen
     block = f"encode{level}.block"
     if level < 3:
         return build.encoder(features, block, f"down{level + 1}", inputs, keep=True)
     mask = ops.parameter([1, 1, rows + 2, 1], np.float32, name="mask")
     y = build.banded(features, block, mask)
-    return ov.Model([build.stored(y, "y"), _row_means(y, "y_means")], [*inputs, mask], "alen_encode3")
+    return ov.Model([build.stored(y, "y"), build.row_means(y, "y_means")], [*inputs, mask], "alen_encode3")
 
 
 def attend(
@@ -87,7 +89,7 @@ def attend(
 
     Inputs: "pooled" (1, rows, ⌈width/2⌉, C), "keys" and "values" (1, 1, K, D) float32; with an attention limit the keys
     are of that length. Outputs: "seen", as large as
-    "pooled", still to be repeated 2 × 2, and "seen_means" (1, C, rows), the means of every row of what it becomes.
+    "pooled", still to be repeated 2 × 2, and "seen_means" (1, rows, 1, C), the means of every row of what it becomes.
     """
     build = _Builder(config, arrays, storage)
     name = f"encode{level}.spatial"
@@ -101,14 +103,14 @@ def attend(
     attended = ops.scaled_dot_product_attention(
         _positions(query), *seen, ops.constant(np.float32(0)), _constant(1.0)
     )  # (1, 1, P, D)
-    positions = ops.reshape(attended, np.array([1, rows, columns, channels]), special_zero=False)
+    positions = _reshape(attended, 1, rows, columns, channels)
     y = build.conv(ops.transpose(positions, _CHANNELS_FIRST), f"{name}.project")
     results = [build.stored(y, "seen")]
     if width % 2:  # the last one is not repeated
         often = np.full(columns, 2 * columns / width, dtype=np.float32)
         often[-1] /= 2
         y = ops.multiply(y, ops.constant(often[None, None, None]))
-    results.append(_row_means(y, "seen_means"))
+    results.append(build.row_means(y, "seen_means"))
     return ov.Model(results, [pooled, *seen], f"alen_attend{level}")
 
 
@@ -117,12 +119,12 @@ def decode(config: AlenConfig, arrays: Arrays, level: int, rows: int, width: int
 
     Inputs: "x" (1, rows/2 + 2, w/2, C') from below and, of what it becomes, the "gate" (1, C, rows + 4, 1), zero in
     rows beyond the frame; "skip" (1, rows + 4, w, C) and "gate_skip" (1, 1, 1, C); "mask". Outputs: "y" (1, rows, w, C)
-    and the means of its rows, "y_means" (1, C, rows).
+    and the means of its rows, "y_means" (1, rows, 1, C).
     """
     build = _Builder(config, arrays, storage)
     inputs, skip = build.gated("skip", "gate_skip", rows + 4, width, config.widths[level])
     y, inputs = build.decoder(level, rows, width, inputs, skip)
-    return ov.Model([build.stored(y, "y"), _row_means(y, "y_means")], inputs, f"alen_decode{level}")
+    return ov.Model([build.stored(y, "y"), build.row_means(y, "y_means")], inputs, f"alen_decode{level}")
 
 
 def last(config: AlenConfig, arrays: Arrays, rows: int, width: int, storage: ov.Type, *, kept: bool) -> Any:
@@ -130,8 +132,9 @@ def last(config: AlenConfig, arrays: Arrays, rows: int, width: int, storage: ov.
 
     Inputs, if the first features were ``kept``: those of `decode`. Else it makes them again, and the inputs are
     "planes" (1, P·u², rows + 8, w) and "gate_planes" as of `front`, "mask_planes" (1, 1, rows + 6, 1); the others as of
-    `decode`, but "gate_skip" is (1, C, rows + 4, 1) like "gate". Output: "head" (1, 3·s² and more, u·rows, u·w), one
-    packed pixel each.
+    `decode`, but "gate_skip" is (1, C, rows + 4, 1) like "gate". Output: "head" (1, rows, w, C·u²) in `head_type`: all
+    C channels of u × u packed pixels, ordered by `_head_order`, still to be shuffled. `composition` does that for what
+    a processor's nearest cache holds; here it would take as long as the convolutions.
     """
     build = _Builder(config, arrays, storage)
     if kept:
@@ -141,94 +144,150 @@ def last(config: AlenConfig, arrays: Arrays, rows: int, width: int, storage: ov.
         mask = ops.parameter([1, 1, rows + 6, 1], np.float32, name="mask_planes")
         gate_skip = ops.parameter([1, config.widths[0], rows + 4, 1], np.float32, name="gate_skip")
         inputs = [planes, gate, mask, gate_skip]
-        skip = ops.multiply(build.banded(stack, "stem", mask), gate_skip)
+        skip = ops.multiply(build.banded([stack], "stem", mask), gate_skip)
     y, inputs = build.decoder(0, rows, width, inputs, skip)
-    head = build.conv(y, "head")
-    if config.unshuffle > 1:
-        head = ops.depth_to_space(head, "depth_first", config.unshuffle)
-    return ov.Model([ops.result(head, name="head")], inputs, "alen_last")
+    head = build.conv(y, "head", order=_head_order(config))
+    return ov.Model([build.stored(head, "head", head_type(config, storage))], inputs, "alen_last")
 
 
-def composition(config: AlenConfig, arrays: Arrays, rows: int, width: int) -> Any:
+def _head_order(config: AlenConfig) -> NDArray[np.intp]:
+    """Return where the head's channels come from: of those of the picture, row and column of a position come last.
+
+    The rows of u × u packed pixels of s × s are u·s rows, their columns likewise: (3, u·s, u·s) instead of
+    (3, s, s, u, u). The others stay (C, u, u).
+    """
+    u, s = config.unshuffle, config.shuffle
+    index = np.arange(config.head_channels * u**2)
+    of_picture = index[: config.picture_channels * u**2].reshape(3, s, s, u, u).transpose(0, 3, 1, 4, 2)
+    return np.concatenate([of_picture.ravel(), index[of_picture.size :]])
+
+
+def head_type(config: AlenConfig, storage: ov.Type) -> ov.Type:
+    """Return the type of the head's channels: float32 where they are all of the picture, not paint upon a base."""
+    return ov.Type.f32 if config.base == "none" else storage
+
+
+def composition(config: AlenConfig, arrays: Arrays, rows: int, width: int, storage: ov.Type) -> Any:
     """Return the ov.Model that makes the picture of some rows; of fixed size, which halves its time.
 
-    Inputs: "head" (1, 3·s² and more, rows, w), s mosaic pixels being a packed pixel's side; with a base "planes"
-    (1, P, rows + 2m, w + 2m), the same rows with m = `margin` packed pixels more on each side; with the base
-    "mixtures", for each of `PYRAMID`, "average{side}" (1, 3, rows, ⌈w/side⌉), continued along the rows here. Of X-Trans
-    the rows begin with an even one, and are even in number. Output: "linear" (s·rows, s·w, 3).
+    It computes on positions of the network, n of them, u × u packed pixels each: arrays (…, rows of a position, columns
+    of a position, n), so that every operation runs along all positions, however few channels it has. Rows and columns
+    are two axes each: which packed pixel, and which of its s × s pixels, (u, s, u, s, n); what all pixels of a packed
+    pixel share is (u, 1, u, 1, n).
+
+    Inputs: "head" (1, rows/u, w/u, C·u²) as `last` makes it; with a base "planes" (1, rows + 2m, w + 2m, P), the same
+    rows with m = `margin` packed pixels more on each side; with the base "mixtures", for each of `PYRAMID`,
+    "average{side}" (1, 3, rows, ⌈w/side⌉), the first rows of all positions first, continued along the rows here.
+    Output: "linear" (s·rows, s·w, 3).
     """
-    side, period = config.shuffle, config.period
-    head = ops.parameter([1, config.head_channels, rows, width], np.float32, name="head")
-    planes = ops.parameter(
-        [1, config.plane_count, rows + 2 * margin(config), width + 2 * margin(config)], np.float32, name="planes"
+    side, u = config.shuffle, config.unshuffle
+    high, wide = rows // u, width // u
+    of_picture, of_head, n = config.picture_channels, config.head_channels, high * wide
+    head = ops.parameter([1, rows // u, width // u, of_head * u**2], head_type(config, storage), name="head")
+    around = ops.parameter(
+        [1, rows + 2 * margin(config), width + 2 * margin(config), config.plane_count], np.float32, name="planes"
     )
+    channels = ops.transpose(ops.convert(head, "f32"), _CHANNELS_FIRST)
+    painted, weight = channels, channels
+    if of_head > of_picture:
+        painted, weight = ops.variadic_split(channels, 1, [of_picture * u**2, (of_head - of_picture) * u**2]).outputs()
+    painted = _reshape(painted, 3, u, side, u, side, n)
+    patterns = _patterns(config, around)
+
     if config.base == "none":
-        encoded, parameters = head, [head]
+        encoded, parameters = painted, [head]
     elif config.base == "mixtures":
         levels = [ops.parameter([1, 3, rows, -(-width // of)], np.float32, name=f"average{of}") for of in PYRAMID]
-        painted, weight = ops.variadic_split(head, 1, [3 * side**2, config.head_channels - 3 * side**2]).outputs()
         count = DEMOSAICKED + len(PYRAMID)
-        of_luma, of_color = (ops.softmax(half, 1) for half in ops.split(weight, 1, 2).outputs())
-        shares, apart = (
-            ops.split(all_shares, 1, count).outputs() for all_shares in (of_color, ops.subtract(of_luma, of_color))
+        of_luma, of_color = (
+            ops.softmax(half, 0) for half in ops.split(_reshape(weight, 2 * count, -1), 0, 2).outputs()
         )
-        fine = [_along_rows(level, of, width) for level, of in zip(levels, PYRAMID, strict=True)]  # (1, 3, h, w) each
-        smooth, smooth_apart = (_mixture(fine, some[DEMOSAICKED:]) for some in (shares, apart))
-        compressed = _compress_highlights(planes)
-        if period > 1:
-            compressed = ops.space_to_depth(compressed, "depth_first", period)
-        details = []
-        for kernel in demosaicking_kernels(config.cfa, arrays):
-            # the planes may reach further on a side than the kernel does
-            beyond = {axis: margin(config) // period - kernel.shape[axis] // 2 for axis in (2, 3)}
-            cut = [axis for axis, rows_or_columns in beyond.items() if rows_or_columns]
-            around = compressed
-            if cut:
-                begin, end = [beyond[axis] for axis in cut], [-beyond[axis] for axis in cut]
-                around = ops.slice(compressed, begin, end, [1] * len(cut), cut)
-            detail = ops.convolution(around, ops.constant(kernel), [1, 1], [0, 0], [0, 0], [1, 1])
-            if period > 1:
-                detail = ops.depth_to_space(detail, "depth_first", period)
-            details.append(_expand_highlights(detail))  # (1, 3·s², h, w)
-        # each color to its s² pixels; the luma of averages, and of pixels, to all colors
-        to_pixels, to_all = np.kron(np.eye(3), np.ones((side**2, 1))), np.tile(LUMA, (3 * side**2, 1))
-        luma = np.kron(np.tile(LUMA, (3, 1)), np.eye(side**2))
-        color = ops.add(_pointwise(smooth, to_pixels), _mixture(details, shares))
-        more = ops.add(_pointwise(smooth_apart, to_all), _pointwise(_mixture(details, apart), luma))
-        base = _join(color, _pointwise(color, luma), more)
-        encoded, parameters = ops.add(painted, _encode(base)), [head, planes, *levels]
+        shares, apart = (
+            ops.split(_reshape(all_shares, count, u, 1, u, 1, n), 0, count).outputs()
+            for all_shares in (of_color, ops.subtract(of_luma, of_color))
+        )
+        smooth = [_along_rows(level, of, u, wide) for level, of in zip(levels, PYRAMID, strict=True)]
+        details = [
+            ops.split(_demosaicked(config, patterns, kernel, n), 0, 3).outputs()
+            for kernel in demosaicking_kernels(config.cfa, arrays)
+        ]
+        color = [
+            ops.add(
+                _mixture([level[index] for level in smooth], shares[DEMOSAICKED:]),
+                _mixture([detail[index] for detail in details], shares),
+            )
+            for index in range(3)
+        ]
+        more = ops.add(
+            _mixture([_luma(level) for level in smooth], apart[DEMOSAICKED:]),
+            _mixture([_luma(detail) for detail in details], apart),
+        )
+        base = ops.concat(_join(color, more), 0)
+        encoded, parameters = ops.add(painted, _encode(base)), [head, around, *levels]
     else:
-        painted, weight = ops.variadic_split(head, 1, [12, 4]).outputs()
-        around, (isotropic, *_) = _compress_highlights(planes), demosaicking_kernels(config.cfa, arrays)
-        base = ops.convolution(around, ops.constant(isotropic), [1, 1], [0, 0], [0, 0], [1, 1])
-        weight = ops.concat([ops.sigmoid(weight)] * 3, 1)
-        encoded = ops.add(painted, ops.multiply(weight, _encode(_expand_highlights(base))))
-        parameters = [head, planes]
-    channels = ops.reshape(encoded, np.array([3, side, side, rows, width]), special_zero=False)
-    pixels = ops.transpose(channels, [3, 1, 4, 2, 0])  # (h, s, w, s, 3), in one pass
-    linear = _decode(ops.reshape(pixels, np.array([side * rows, side * width, 3]), special_zero=False))
+        isotropic, *_ = demosaicking_kernels(config.cfa, arrays)
+        base = _encode(_demosaicked(config, patterns, isotropic, n))
+        weight = ops.sigmoid(_reshape(weight, 1, side, side, u, u, n))
+        weight = ops.transpose(weight, [0, 3, 1, 4, 2, 5])
+        encoded, parameters = ops.add(painted, ops.multiply(weight, base)), [head, around]
+    pixels = _reshape(_decode(encoded), 3, u * side, u * side, high, wide)
+    pixels = ops.transpose(pixels, [3, 1, 4, 2, 0])  # every row, column and color, in one pass
+    linear = _reshape(pixels, side * rows, side * width, 3)
     return ov.Model([ops.result(linear, name="linear")], parameters, "alen_composition")
 
 
-def _along_rows(level: Node, side: int, width: int) -> Node:
-    """Continue averages bilinearly along the rows, (1, 3, rows, ⌈w/side⌉) → (1, 3, rows, w).
+def _patterns(config: AlenConfig, planes: Node) -> Node:
+    """Return planes (1, h, w, P) with compressed highlights, unshuffled by the mosaic's period: (1, h/p, w/p, P·p²)."""
+    period, compressed = config.period, _compress_highlights(planes)
+    if period == 1:
+        return compressed
+    _, height, width, count = _shape(planes)
+    blocks = _reshape(compressed, height // period, period, width // period, period, count)
+    patterns = ops.transpose(blocks, [0, 2, 4, 1, 3])
+    return _reshape(patterns, 1, height // period, width // period, count * period**2)
+
+
+def _demosaicked(config: AlenConfig, patterns: Node, kernel: NDArray[np.float32], n: int) -> Node:
+    """Return the picture (3, u, s, u, s, n) of `_patterns` with a margin, demosaicked by a filter."""
+    side, period, u = config.shuffle, config.period, config.unshuffle
+    # the margin may reach further on a side than the filter does
+    beyond = {axis: margin(config) // period - kernel.shape[axis + 1] // 2 for axis in (1, 2)}
+    cut = [axis for axis, rows_or_columns in beyond.items() if rows_or_columns]
+    if cut:
+        begin, end = [beyond[axis] for axis in cut], [-beyond[axis] for axis in cut]
+        patterns = ops.slice(patterns, begin, end, [1] * len(cut), cut)
+    if period > 1:  # rows and columns of a position as `_head_order` has them
+        grouped = kernel.reshape(3, side, side, period, period, *kernel.shape[1:]).transpose(0, 3, 1, 4, 2, 5, 6, 7)
+        kernel = grouped.reshape(kernel.shape)
+    first, taps = ops.transpose(patterns, _CHANNELS_FIRST), ops.constant(np.ascontiguousarray(kernel))
+    detail = ops.convolution(first, taps, [1, 1], [0, 0], [0, 0], [1, 1])
+    if period < u:
+        detail = _positioned(detail, u, side)
+    return _expand_highlights(_reshape(detail, 3, u, side, u, side, n))
+
+
+def _along_rows(level: Node, side: int, u: int, wide: int) -> list[Node]:
+    """Continue averages bilinearly along the rows, (1, 3, rows, ⌈w/side⌉) → R, G and B, (1, u, 1, u, 1, n) each.
 
     The sum of an average and its two neighbors, weighted for each of its pixels; OpenVINO's interpolation takes several
     times as long.
     """
     _, _, rows, count = _shape(level)
+    high, across = rows // u, side // u
     padded = ops.pad(level, [0, 0, 0, 1], [0, 0, 0, 1], "edge")
     offset = (np.arange(side, dtype=np.float32) + 0.5) / side - 0.5  # of the pixels from the middle of their average
     weights = (np.maximum(-offset, 0), 1 - np.abs(offset), np.maximum(offset, 0))
     fine = _sum(
         ops.multiply(
-            ops.unsqueeze(ops.slice(padded, [first], [first + count], [1], [3]), [4]),
-            ops.constant(weight[None, None, None, None]),
+            _reshape(ops.slice(padded, [first], [first + count], [1], [3]), 3, u, 1, high, count, 1),
+            ops.constant(np.ascontiguousarray(weight.reshape(across, u).T).reshape(1, 1, u, 1, 1, across)),
         )
         for first, weight in enumerate(weights)
-    )  # (1, 3, rows, ⌈w/side⌉, side)
-    fine = ops.reshape(fine, np.array([1, 3, rows, count * side]), special_zero=False)
-    return fine if count * side == width else ops.slice(fine, [0], [width], [1], [3])
+    )  # (3, row, column, positions down, averages, positions of an average)
+    fine = _reshape(fine, 3, u, u, high, count * across)
+    if count * across != wide:
+        fine = ops.slice(fine, [0], [wide], [1], [4])
+    return list(ops.split(_reshape(fine, 3, u, 1, u, 1, high * wide), 0, 3).outputs())
 
 
 def margin(config: AlenConfig) -> int:
@@ -262,17 +321,28 @@ class _Builder:
     def _computable(self, parameter: Node) -> Node:
         return parameter if self.storage == ov.Type.f32 else ops.convert(parameter, "f32")
 
-    def stored(self, x: Node, name: str) -> Node:
-        """Return an output (1, rows, width, channels)."""
+    def stored(self, x: Node, name: str, kind: ov.Type | None = None) -> Node:
+        """Return an output (1, rows, width, channels), in the stages' storage if no type is given."""
         last = ops.transpose(x, _CHANNELS_LAST)
-        return ops.result(last if self.storage == ov.Type.f32 else ops.convert(last, "bf16"), name=name)
+        return ops.result(last if (kind or self.storage) == ov.Type.f32 else ops.convert(last, "bf16"), name=name)
 
-    def encoder(self, x: Node, block: str, down: str, inputs: list[Node], *, keep: bool) -> ov.Model:
+    def row_means(self, x: Node, name: str) -> Node:
+        """Return an output (1, rows, 1, channels), the means of rows.
+
+        Stored like features: for an output in float32 OpenVINO would compute in float32 whatever leads to it alone.
+        """
+        return self.stored(ops.reduce_mean(x, [3], keep_dims=True), name)
+
+    def encoder(self, parts: list[Node], block: str, down: str, inputs: list[Node], *, keep: bool) -> ov.Model:
         """Return the stage of a block of gated features and of the layer that halves what it makes of them."""
-        mask = ops.parameter([1, 1, _shape(x)[2] - 2, 1], np.float32, name="mask")
-        skip = self.banded(x, block, mask)
+        mask = ops.parameter([1, 1, _shape(parts[0])[2] - 2, 1], np.float32, name="mask")
+        skip = self.banded(parts, block, mask)
         halved = self.down(skip, down)
-        results = [self.stored(halved, "down"), _row_means(skip, "skip_means"), _row_means(halved, "down_means")]
+        results = [
+            self.stored(halved, "down"),
+            self.row_means(skip, "skip_means"),
+            self.row_means(halved, "down_means"),
+        ]
         if keep:
             results.append(self.stored(skip, "skip"))
         if self.config.spatial_attention:
@@ -288,23 +358,37 @@ class _Builder:
         gate = ops.parameter([1, self.config.widths[level], rows + 4, 1], np.float32, name="gate")
         mask = ops.parameter([1, 1, rows + 2, 1], np.float32, name="mask")
         doubled = ops.multiply(self.up(x, f"up{level}"), gate)
-        y = self.banded(ops.concat([doubled, skip], 1), f"decode{level}", mask)
+        y = self.banded([doubled, skip], f"decode{level}", mask)
         return y, [*inputs, below, gate, mask]
 
-    def banded(self, x: Node, name: str, mask: Node) -> Node:
-        """The convolutions of a CAB, (1, C, rows + 4, w) → (1, C', rows, w).
+    def banded(self, parts: Sequence[Node], name: str, mask: Node) -> Node:
+        """The convolutions of a CAB, of parts (1, C, rows + 4, w) whose channels belong together, → (1, C', rows, w).
 
-        ``mask`` (1, 1, rows + 2, 1) is 0 in rows beyond the frame, where the second one sees zeros, else 1.
+        ``mask`` (1, 1, rows + 2, 1) is 0 in rows beyond the frame, where the second one sees zeros, else 1. The first
+        one is the sum of a convolution of each part: to put them into one piece of memory takes longer.
         """
-        x = ops.prelu(self.conv(x, f"{name}.conv1", rows=0), _constant(_SLOPE))
+        weight, terms, first = self.arrays[f"{name}.conv1.weight"], [], 0
+        for part in parts:
+            last = first + _shape(part)[1]
+            bias = self.arrays[f"{name}.conv1.bias"] if first == 0 else None
+            terms.append(self._convolve(part, weight[:, first:last], bias, 1, [0, weight.shape[-1] // 2]))
+            first = last
+        x = ops.prelu(_sum(terms), _constant(_SLOPE))
         return ops.prelu(self.conv(ops.multiply(x, mask), f"{name}.conv2", rows=0), _constant(_SLOPE))
 
-    def conv(self, x: Node, name: str, *, stride: int = 1, rows: int | None = None) -> Node:
-        """A convolution that keeps the size; ``rows`` of padding above and below, by default as beside."""
-        weight = self.arrays[f"{name}.weight"]
+    def conv(
+        self, x: Node, name: str, *, stride: int = 1, rows: int | None = None, order: NDArray[np.intp] | None = None
+    ) -> Node:
+        """A convolution that keeps the size.
+
+        ``rows`` of padding above and below, by default as beside; ``order`` says of each channel which of the layer's
+        it is.
+        """
+        weight, bias = (self.arrays[f"{name}.{kind}"] for kind in ("weight", "bias"))
+        if order is not None:
+            weight, bias = weight[order], bias[order]
         beside = weight.shape[-1] // 2
-        padding = [beside if rows is None else rows, beside]
-        return self._convolve(x, weight, self.arrays[f"{name}.bias"], stride, padding)
+        return self._convolve(x, weight, bias, stride, [beside if rows is None else rows, beside])
 
     def down(self, x: Node, name: str) -> Node:
         if self.config.downsample == "max":
@@ -322,22 +406,22 @@ class _Builder:
         return ops.add(y, ops.constant(self.arrays[f"{name}.bias"].reshape(1, -1, 1, 1)))
 
     def _convolve(
-        self, x: Node, weight: NDArray[np.float32], bias: NDArray[np.float32], stride: int, pads: list[int]
+        self, x: Node, weight: NDArray[np.float32], bias: NDArray[np.float32] | None, stride: int, pads: list[int]
     ) -> Node:
         y = ops.convolution(x, ops.constant(np.ascontiguousarray(weight)), [stride, stride], pads, pads, [1, 1])
-        return ops.add(y, ops.constant(bias.reshape(1, -1, 1, 1)))
+        return y if bias is None else ops.add(y, ops.constant(bias.reshape(1, -1, 1, 1)))
 
 
 def _stack(config: AlenConfig, rows: int, width: int) -> tuple[Node, Node, Node]:
-    """Return the inputs "planes" (1, P·u², rows, w) and "gate_planes", and the gated copies at all brightnesses."""
-    planes = ops.parameter([1, config.plane_count * config.unshuffle**2, rows, width], np.float32, name="planes")
-    copies = [ops.clamp(ops.multiply(planes, _constant(factor)), -1.0, 1.0) for factor in config.brightness]
+    """Return the inputs "planes" (1, P·u², rows, w) and "gate_planes", and the gated copies at all brightnesses.
+
+    A convolution makes the copies, faster than a product for each and a concatenation.
+    """
+    count = config.plane_count * config.unshuffle**2
+    planes = ops.parameter([1, count, rows, width], np.float32, name="planes")
     gate = ops.parameter([1, config.input_channels, 1, 1], np.float32, name="gate_planes")
-    return planes, gate, ops.multiply(ops.concat(copies, 1), gate)
-
-
-def _row_means(x: Node, name: str) -> Node:
-    return ops.result(ops.reduce_mean(x, [3], keep_dims=False), name=name)
+    copies = _pointwise(planes, np.concatenate([factor * np.eye(count) for factor in config.brightness]))
+    return planes, gate, ops.multiply(ops.clamp(copies, -1.0, 1.0), gate)
 
 
 def _twofold(x: Node, height: int, width: int) -> Node:
@@ -380,24 +464,43 @@ def _positions(x: Node) -> Node:
     """
     _, channels, height, width = _shape(x)
     last = ops.transpose(x, [0, 2, 3, 1])  # (1, h, w, D)
-    return ops.reshape(last, np.array([1, 1, height * width, channels]), special_zero=False)
+    return _reshape(last, 1, 1, height * width, channels)
 
 
 def _mixture(pictures: Iterable[Node], shares: Iterable[Node]) -> Node:
-    """Return the sum of pictures (1, C, h, w) times shares (1, 1, h, w); of more shares the first ones count."""
+    """Return the sum of pictures (C, places) times shares (1, places); of more shares the first ones count."""
     return _sum(ops.multiply(picture, share) for picture, share in zip(pictures, shares, strict=False))
 
 
-def _join(color: Node, own: Node, more: Node) -> Node:
-    """See `alen.models.alen`: color differences of a picture to its ``own`` luma, with a luma that is brighter."""
+def _join(color: Sequence[Node], more: Node) -> list[Node]:
+    """See `alen.models.alen`: the color differences of R, G and B to their luma, with a luma brighter by ``more``."""
+    own = _luma(color)
     luma = ops.add(own, more)
     above, below = (ops.add(ops.maximum(value, _constant(0)), _constant(COLOR_FLOOR)) for value in (luma, own))
     share = ops.minimum(ops.divide(above, below), _constant(1))
-    return ops.add(luma, ops.multiply(ops.subtract(color, own), share))
+    return [ops.add(luma, ops.multiply(ops.subtract(value, own), share)) for value in color]
+
+
+def _luma(color: Sequence[Node]) -> Node:
+    return _sum(ops.multiply(value, _constant(weight)) for value, weight in zip(color, LUMA, strict=True))
+
+
+def _positioned(x: Node, u: int, side: int) -> Node:
+    """Bring packed pixels (1, C·s², h, w) to the places of positions (C, u, s, u, s, n), u × u of them each.
+
+    OpenVINO's own operation takes twice as long where the channels lie last, as they do behind a convolution.
+    """
+    _, channels, height, width = _shape(x)
+    last = _reshape(ops.transpose(x, _CHANNELS_LAST), height // u, u, width // u, u, channels // side**2, side, side)
+    return ops.transpose(last, [4, 1, 5, 3, 6, 0, 2])
+
+
+def _reshape(x: Node, *shape: int) -> Node:
+    return ops.reshape(x, np.array(shape), special_zero=False)
 
 
 def _pointwise(x: Node, matrix: NDArray[np.floating]) -> Node:
-    """Return each position's channels times a matrix (to, from); to split channels and to join them is slower."""
+    """Return each position's channels times a matrix (to, from)."""
     weight = ops.constant(np.ascontiguousarray(matrix[:, :, None, None], dtype=np.float32))
     return ops.convolution(x, weight, [1, 1], [0, 0], [0, 0], [1, 1])
 
@@ -485,7 +588,7 @@ def _quotient(exponent: float, low: float, high: float) -> tuple[tuple[float, ..
 
 def _flat(x: Node) -> Node:
     """Return all values in a row: 3 or 12 channels innermost, as OpenVINO lays them out, do not fill a vector."""
-    return ops.reshape(x, np.array([-1]), special_zero=False)
+    return _reshape(x, -1)
 
 
 def _unflat(x: Node, like: Node) -> Node:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -29,11 +30,12 @@ _GRAPHS_BYTES: Final = {"bfloat16": 360_000_000, "float32": 640_000_000}
 """Memory of the graphs and of what a band of them takes, about, by precision."""
 _SURVEYED = 128_000
 """Packed pixels, about, that are averaged at a time."""
-_STRIPE = 32_000
-"""Packed pixels, about, whose picture is composed at a time: their values stay in a processor's second-level cache."""
+_STRIPE = 10_000
+"""Packed pixels, about, whose picture a core composes at a time: their values stay in its second-level cache."""
 _LATE: Final = 16
-"""Averages over smaller squares are made when the picture is, not before: they would take a byte per pixel of the frame
-while the features take most."""
+_LATE_BYTES: Final = 40_000_000
+"""Averages over squares smaller than `_LATE` that would take more memory than this are made when the picture is, not
+when the frame is surveyed: they would take a byte per pixel while the features take most."""
 
 
 class OpenVinoEngine:
@@ -87,7 +89,7 @@ class OpenVinoEngine:
         self._weights = weights
         self._config = weights.config
         self._device = device
-        self._threads = threads
+        self._workers = threads or usable_cores()
         self._band = band
         self._first_bytes = first_bytes
         self._compiled_for: tuple[int, int] | None = None
@@ -102,7 +104,7 @@ class OpenVinoEngine:
 
     def needed_bytes(self, height: int, width: int) -> int:
         """Return the memory that packed planes (P, h, w) need beside themselves and the picture, about."""
-        averages_bytes = sum(12 * height * width // side**2 for side in PYRAMID if side >= _LATE)
+        averages_bytes = sum(12 * height * width // side**2 for side in PYRAMID if side not in _late(height, width))
         u = self._config.unshuffle
         kept = kept_bytes(self._config, height // u, width // u, self._storage)
         return _GRAPHS_BYTES[self.precision] + averages_bytes + kept
@@ -142,19 +144,16 @@ class OpenVinoEngine:
                 ready = pool.submit(self._made_ready, *planes.shape[1:])
                 stack_means, levels = self._survey(planes)
             trunk = ready.result()
-            compose = self._composer(planes, levels)
             u, s = self._config.unshuffle, self._config.shuffle
-            for first, band, head in trunk.heads(UnshuffledPlanes(planes, u), stack_means, progress):
-                new, rows = u * first, slice(u * band.start, u * band.stop)
-                height = self._stripe_rows
-                tops = [top for top in range(rows.start, rows.stop, height) if top + height > new]
-                piece = target(slice(tops[0], rows.stop))
-                channels, whole = head.shape[1], ov.Tensor(head, shared_memory=True)
-                for top in tops:
-                    here, there = top - rows.start, s * (top - tops[0])
-                    part = ov.Tensor(whole, [0, 0, here, 0], [1, channels, here + height, head.shape[3]])  # no copy
-                    compose(top, part, piece[there : there + s * height])
-                yield piece[s * (new - tops[0]) :]
+            with ThreadPoolExecutor(self._workers) as pool:
+                requests = [self._composition.create_infer_request() for _ in range(self._workers)]
+                composer = _Composer(self._config, planes, levels, requests, self._stripe_rows, pool)
+                for first, band, head in trunk.heads(UnshuffledPlanes(planes, u), stack_means, progress):
+                    new, rows = u * first, slice(u * band.start, u * band.stop)
+                    start = new - (new - rows.start) % self._stripe_rows
+                    piece = target(slice(start, rows.stop))
+                    composer.compose(slice(start, rows.stop), head, rows.start, piece)
+                    yield piece[s * (new - start) :]
             return_freed_memory()  # frame after frame what the C library keeps would grow
         except (RuntimeError, MemoryError) as error:  # OpenVINO raises the first when memory runs out, numpy the second
             height, width = (self._config.shuffle * side for side in planes.shape[1:])
@@ -173,18 +172,15 @@ class OpenVinoEngine:
                 self._weights.arrays,
                 height // u,
                 width // u,
-                lambda model: self._compile(model, self.precision),
+                lambda model: self._compile(model, self.precision, streams=1),
                 self._storage,
                 band=self._band,
                 first_bytes=self._first_bytes,
-                threads=self._threads or usable_cores(),
+                threads=self._workers,
             )
-            period = self._config.period
-            rows = _divisor(u * self._trunk.band_rows // period, _STRIPE // (period * width))
-            self._stripe_rows = period * rows
-            self._composition = self._compile(
-                composition(self._config, self._weights.arrays, self._stripe_rows, width), "float32"
-            )
+            self._stripe_rows = u * _divisor(self._trunk.band_rows, _STRIPE // (u * width))
+            model = composition(self._config, self._weights.arrays, self._stripe_rows, width, self._storage)
+            self._composition = self._compile(model, "float32", streams=self._workers)
             self._compiled_for = (height, width)
             return_freed_memory()  # compiling takes a lot for a moment
         return self._trunk
@@ -192,10 +188,11 @@ class OpenVinoEngine:
     def _survey(self, planes: Planes) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
         """Return what has to be known of the whole frame: means of the input stack, and averages for the base.
 
-        The averages of sides below `_LATE` take no memory yet: `_composer` fills them in.
+        The averages of sides that are `_late` take no memory yet: `_Composer` fills them in.
         """
         _, height, width = planes.shape
         step = max(_SURVEYED // (width * ROWS), 1) * ROWS
+        early = [side for side in PYRAMID if side not in _late(height, width)]
         levels: list[NDArray[np.float32]] = []
         if self._config.base == "mixtures":
             levels = [np.empty((3, -(-height // side), -(-width // side)), dtype=np.float32) for side in PYRAMID]
@@ -204,77 +201,128 @@ class OpenVinoEngine:
             """Fill in the averages of a piece; returns the sums of its input stack."""
             part = planes.rows(top, min(top + step, height))
             if levels:
-                _put(levels, top, averages(part, self._config), late=False)
+                _put(levels, top, averages(part, self._config), early)
             unshuffled = UnshuffledPlanes(PlanesArray(part), self._config.unshuffle)
             return stack_sums(unshuffled.rows(0, unshuffled.shape[1]), self._config.brightness)
 
-        with ThreadPoolExecutor(self._threads or usable_cores()) as pool:  # numpy leaves the interpreter's lock
+        with ThreadPoolExecutor(self._workers) as pool:  # numpy leaves the interpreter's lock
             sums = np.sum(list(pool.map(survey, range(0, height, step))), axis=0)
         positions = height * width / self._config.unshuffle**2
         return (sums / positions).astype(np.float32), levels
 
-    def _composer(
-        self, planes: Planes, levels: list[NDArray[np.float32]]
-    ) -> Callable[[int, ov.Tensor, NDArray[np.float32]], None]:
-        """Return what makes the picture of a stripe.
-
-        Called with its first packed row, its channels of the head (1, C, n, w) and where the picture (s·n, s·w, 3)
-        goes.
-        """
-        _, height, width = planes.shape
-        count, beyond, period = self._stripe_rows, margin(self._config), self._config.period
-        request = self._composition.create_infer_request()
-        inputs = {}
-        if self._config.base != "none":
-            inputs["planes"] = np.empty(
-                (1, self._config.plane_count, count + 2 * beyond, width + 2 * beyond), dtype=np.float32
-            )
-        for side, level in zip(PYRAMID, levels, strict=False):
-            inputs[f"average{side}"] = np.empty((1, 3, count, level.shape[2]), dtype=np.float32)
-        filled = 0 if levels else height
-
-        def fill(stop: int) -> None:
-            """Have the averages of sides below `_LATE` up to a row."""
-            nonlocal filled
-            while filled < min(stop, height):
-                end = min(filled + ROWS, height)
-                _put(levels, filled, averages(planes.rows(filled, end), self._config), late=True)
-                filled = end
-
-        def compose(start: int, head: ov.Tensor, out: NDArray[np.float32]) -> None:
-            rows = slice(start, start + count)
-            request.set_tensor("head", head)
-            if "planes" in inputs:
-                stripe = inputs["planes"][0]  # (P, n + 2m, w + 2m)
-                top, bottom = max(rows.start - beyond, 0), min(rows.stop + beyond, height)
-                first = top - (rows.start - beyond)
-                last = first + bottom - top
-                stripe[:, first:last, beyond:-beyond] = planes.rows(top, bottom)
-                _continue(stripe.transpose(1, 0, 2), first, last, period)
-                _continue(stripe.transpose(2, 0, 1), beyond, beyond + width, period)
-            fill(rows.stop + _LATE)  # bilinear: one average more is looked at
-            for side, level in zip(PYRAMID, levels, strict=False):
-                between_rows(level, side, rows, inputs[f"average{side}"][0])
-            request.set_output_tensor(ov.Tensor(out, shared_memory=True))
-            request.infer(inputs, share_inputs=True, share_outputs=True)
-
-        return compose
-
-    def _compile(self, model: Any, precision: str) -> Any:
-        settings: dict[Any, Any] = {
-            hints.inference_precision: ov.Type.bf16 if precision == "bfloat16" else ov.Type.f32,
-            hints.performance_mode: hints.PerformanceMode.LATENCY,
-        }
+    def _compile(self, model: Any, precision: str, *, streams: int) -> Any:
+        """Compile a graph of which as many requests run at a time, all threads shared among them."""
+        settings: dict[Any, Any] = {hints.inference_precision: ov.Type.bf16 if precision == "bfloat16" else ov.Type.f32}
         if self._device == "CPU":
-            settings[props.inference_num_threads] = self._threads or usable_cores()
+            settings[props.num_streams] = streams
+            settings[props.inference_num_threads] = self._workers
             settings[hints.enable_cpu_pinning] = False  # a core that something else keeps busy would hold up all
         return self._core.compile_model(model, self._device, settings)
 
 
-def _put(levels: list[NDArray[np.float32]], top: int, pieces: list[NDArray[np.float32]], *, late: bool) -> None:
-    """Put averages of a piece of the frame, beginning at row ``top``, where they belong: those `_LATE`, or others."""
+class _Composer:
+    """Makes pictures of the head's channels, several stripes at a time: each on one core, in its nearest cache.
+
+    Args:
+        config: The network.
+        planes: The frame.
+        levels: Its averages; those of sides that are `_late` are filled in on the way.
+        requests: Of the `composition` of a stripe, one for each thread of the pool.
+        count: Packed rows of a stripe.
+        pool: The threads.
+    """
+
+    def __init__(
+        self,
+        config: AlenConfig,
+        planes: Planes,
+        levels: list[NDArray[np.float32]],
+        requests: list[Any],
+        count: int,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self._config = config
+        self._planes = planes
+        self._levels = levels
+        self._count = count
+        self._pool = pool
+        self._late = _late(*planes.shape[1:]) if levels else ()
+        self._filled = 0 if self._late else planes.shape[1]
+        self._free: SimpleQueue[Any] = SimpleQueue()
+        for request in requests:
+            self._free.put(request)
+
+    def compose(self, rows: slice, head: ov.Tensor, top: int, out: NDArray[np.float32]) -> None:
+        """Make the picture (s·n, s·w, 3) of packed rows, whole stripes, of a head whose first packed row is ``top``."""
+        s, u = self._config.shuffle, self._config.unshuffle
+        _, _, width, channels = head.shape
+        self._fill(rows.stop + max(self._late, default=0))  # bilinear: one average more is looked at
+        smooth = [
+            between_rows(level, side, rows, self._count, u) for side, level in zip(PYRAMID, self._levels, strict=False)
+        ]
+        around = self._around(rows) if self._config.base != "none" else None
+
+        def make(index: int) -> None:
+            start = rows.start + index * self._count
+            first, last = ((row - top) // u for row in (start, start + self._count))
+            piece = out[s * (start - rows.start) :][: s * self._count]
+            request = self._free.get()
+            request.set_tensor("head", ov.Tensor(head, [0, first, 0, 0], [1, last, width, channels]))  # no copy
+            if around is not None:
+                stripe = around[None, index * self._count :][:, : self._count + 2 * margin(self._config)]
+                request.set_tensor("planes", ov.Tensor(stripe, shared_memory=True))
+            for side, level in zip(PYRAMID, smooth, strict=False):
+                request.set_tensor(f"average{side}", ov.Tensor(level[index : index + 1], shared_memory=True))
+            request.set_output_tensor(ov.Tensor(piece, shared_memory=True))
+            request.infer(share_outputs=True)
+            self._free.put(request)
+
+        list(self._pool.map(make, range((rows.stop - rows.start) // self._count)))
+
+    def _fill(self, stop: int) -> None:
+        """Have the averages of sides that are late up to a row."""
+        height = self._planes.shape[1]
+
+        def fill(top: int) -> None:
+            piece = averages(self._planes.rows(top, min(top + ROWS, height)), self._config)
+            _put(self._levels, top, piece, self._late)
+
+        tops = range(self._filled, min(stop, height), ROWS)
+        list(self._pool.map(fill, tops))
+        self._filled += len(tops) * ROWS
+
+    def _around(self, rows: slice) -> NDArray[np.float32]:
+        """Return packed rows with a margin (n + 2m, w + 2m, P): of stripes that begin anywhere one piece of memory."""
+        count, height, width = self._planes.shape
+        beyond, period = margin(self._config), self._config.period
+        around = np.empty((rows.stop - rows.start + 2 * beyond, width + 2 * beyond, count), dtype=np.float32)
+        top, bottom = max(rows.start - beyond, 0), min(rows.stop + beyond, height)
+        first = top - (rows.start - beyond)
+        last = first + bottom - top
+
+        def fill(row: int) -> None:
+            stop = min(row + ROWS, bottom)
+            for index, plane in enumerate(self._planes.rows(row, stop)):
+                around[row - top + first : stop - top + first, beyond:-beyond, index] = plane
+
+        list(self._pool.map(fill, range(top, bottom, ROWS)))
+        _continue(around, first, last, period)
+        _continue(around.transpose(1, 0, 2), beyond, beyond + width, period)
+        return around
+
+
+def _late(height: int, width: int) -> tuple[int, ...]:
+    """Return the sides of averages of a frame that are made when the picture is."""
+    sides = tuple(side for side in PYRAMID if side < _LATE)
+    return sides if sum(12 * height * width // side**2 for side in sides) > _LATE_BYTES else ()
+
+
+def _put(
+    levels: list[NDArray[np.float32]], top: int, pieces: list[NDArray[np.float32]], sides: Collection[int]
+) -> None:
+    """Put the averages over some sides of a piece of the frame, beginning at row ``top``, where they belong."""
     for level, side, piece in zip(levels, PYRAMID, pieces, strict=True):
-        if (side < _LATE) == late:
+        if side in sides:
             level[:, top // side : top // side + piece.shape[1]] = piece
 
 
