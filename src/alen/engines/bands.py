@@ -38,12 +38,12 @@ with what is repeated 2 × 2."""
 
 WORK: Final = {
     "front": 4,
-    "encode1": 4,
-    "encode2": 4,
-    "encode3": 3,
-    "decode2": 5,
-    "decode1": 5,
-    "last": 15,
+    "encode1": 2,
+    "encode2": 1,
+    "encode3": 1,
+    "decode2": 1,
+    "decode1": 2,
+    "last": 13,
 }
 """How long the stages take, in order, relative to each other: the last makes the picture, too."""
 
@@ -178,7 +178,7 @@ class BandedTrunk:
         self._arrays = arrays
         self._storage = storage
         self._sizes = [(height >> level, width >> level) for level in range(4)]
-        self._rows = [_band_rows(config, level, h, w, band) for level, (h, w) in enumerate(self._sizes)]
+        self._rows = [band_rows(config, level, h, w, band) for level, (h, w) in enumerate(self._sizes)]
         self._attend_rows: dict[int, int] = {}
         self._progress: Callable[[float], None] | None = None
 
@@ -206,11 +206,6 @@ class BandedTrunk:
 
         with ThreadPoolExecutor(threads) as pool:
             self._compiled = dict(zip(models, pool.map(compile_model, models.values()), strict=True))
-
-    @property
-    def band_rows(self) -> int:
-        """Rows of the bands in which the head is made."""
-        return self._rows[0]
 
     def heads(
         self, planes: Planes, stack_means: Means, progress: Callable[[float], None] | None = None
@@ -604,7 +599,7 @@ def _cells(config: AlenConfig, size: int) -> tuple[NDArray[np.intp], NDArray[np.
     return index * size // config.key_grid, -(-(index + 1) * size // config.key_grid)
 
 
-def _band_rows(config: AlenConfig, level: int, height: int, width: int, band: int) -> int:
+def band_rows(config: AlenConfig, level: int, height: int, width: int, band: int) -> int:
     """Return the rows of a level's bands: the last of them begins at a multiple of its blocks, too."""
     if config.downsample == "strided":  # its convolution reads a row above the band
         return height

@@ -19,7 +19,7 @@ from alen.config import PYRAMID, AlenConfig
 from alen.cores import usable_cores
 from alen.engines import Planes, PlanesArray, Precision, UnshuffledPlanes
 from alen.engines.averages import ROWS, averages, between_rows
-from alen.engines.bands import FIRST_BYTES, BandedTrunk, kept_bytes, stack_sums
+from alen.engines.bands import FIRST_BYTES, BandedTrunk, band_rows, kept_bytes, stack_sums
 from alen.engines.graph import composition, margin
 from alen.errors import DeviceError, WeightsError
 from alen.weights import Weights
@@ -165,22 +165,29 @@ class OpenVinoEngine:
     def _made_ready(self, height: int, width: int) -> BandedTrunk:
         """Compile for a frame size, if that is not done yet."""
         if self._trunk is None or self._compiled_for != (height, width):
-            u = self._config.unshuffle
+            config, arrays, u = self._config, self._weights.arrays, self._config.unshuffle
+            rows = band_rows(config, 0, height // u, width // u, self._band)
+            self._stripe_rows = u * _divisor(rows, _STRIPE // (u * width))
             self._trunk = self._composition = None  # frees the old ones before the new ones are made
-            self._trunk = BandedTrunk(
-                self._config,
-                self._weights.arrays,
-                height // u,
-                width // u,
-                lambda model: self._compile(model, self.precision, streams=1),
-                self._storage,
-                band=self._band,
-                first_bytes=self._first_bytes,
-                threads=self._workers,
-            )
-            self._stripe_rows = u * _divisor(self._trunk.band_rows, _STRIPE // (u * width))
-            model = composition(self._config, self._weights.arrays, self._stripe_rows, width, self._storage)
-            self._composition = self._compile(model, "float32", streams=self._workers)
+
+            def compile_composition() -> Any:
+                model = composition(config, arrays, self._stripe_rows, width, self._storage)
+                return self._compile(model, "float32", streams=self._workers)
+
+            with ThreadPoolExecutor(1) as pool:  # it takes as long as four others
+                compiled = pool.submit(compile_composition)
+                self._trunk = BandedTrunk(
+                    config,
+                    arrays,
+                    height // u,
+                    width // u,
+                    lambda model: self._compile(model, self.precision, streams=1),
+                    self._storage,
+                    band=self._band,
+                    first_bytes=self._first_bytes,
+                    threads=self._workers,
+                )
+            self._composition = compiled.result()
             self._compiled_for = (height, width)
             return_freed_memory()  # compiling takes a lot for a moment
         return self._trunk
