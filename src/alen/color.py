@@ -102,12 +102,12 @@ def eotf_inverse_srgb(linear: NDArray[Any]) -> NDArray[np.float32]:
     flat_source, flat = source.reshape(-1), encoded.reshape(-1)
     for start in range(0, flat.size, _BLOCK):
         x, y = flat_source[start : start + _BLOCK], flat[start : start + _BLOCK]
-        magnitude = np.abs(x)
-        np.power(magnitude, np.float32(1 / 2.4), out=y)
-        y *= np.float32(1.055)
-        y -= np.float32(0.055)
-        np.multiply(magnitude, np.float32(12.92), out=y, where=magnitude <= _SRGB_LINEAR_END)
-        np.copysign(y, x, out=y)
+        # the straight part times its slope and, beyond its end, what the power law adds to that
+        np.maximum(np.abs(x), _SRGB_LINEAR_END, out=y)
+        np.power(y, np.float32(1 / 2.4), out=y)
+        y *= np.float32(1.055 / _SRGB_LINEAR_END)
+        y += np.float32(12.92 - 1.055 * _SRGB_LINEAR_END ** (1 / 2.4) / _SRGB_LINEAR_END)
+        y *= np.clip(x, -_SRGB_LINEAR_END, _SRGB_LINEAR_END)
     return encoded
 
 
@@ -129,12 +129,13 @@ def eotf_srgb(encoded: NDArray[Any]) -> NDArray[np.float32]:
     flat_source, flat = source.reshape(-1), linear.reshape(-1)
     for start in range(0, flat.size, _BLOCK):
         x, y = flat_source[start : start + _BLOCK], flat[start : start + _BLOCK]
-        magnitude = np.abs(x)
-        np.add(magnitude, np.float32(0.055), out=y)
+        np.maximum(np.abs(x), _SRGB_ENCODED_END, out=y)  # as in `eotf_inverse_srgb`
+        y += np.float32(0.055)
         y *= np.float32(1 / 1.055)
         np.power(y, np.float32(2.4), out=y)
-        np.multiply(magnitude, np.float32(1 / 12.92), out=y, where=magnitude <= _SRGB_ENCODED_END)
-        np.copysign(y, x, out=y)
+        y *= np.float32(1 / _SRGB_ENCODED_END)
+        y += np.float32(1 / 12.92 - ((_SRGB_ENCODED_END + 0.055) / 1.055) ** 2.4 / _SRGB_ENCODED_END)
+        y *= np.clip(x, -_SRGB_ENCODED_END, _SRGB_ENCODED_END)
     return linear
 
 

@@ -320,16 +320,19 @@ class Enhancer:
     ) -> None:
         """Have a picture made: ``take`` gets rows of the mosaic, from top to bottom, and linear camera RGB of them.
 
-        It may change what it gets. It runs, and lost detail is given back, while the engine is at the next piece.
+        It may change what it gets. It runs, and lost detail is given back, while the engine is at the next piece; the
+        noise is measured while it is at the first.
         """
         height, width = amplified.raw.mosaic.shape
         left, reached = amplified.padding.left, -amplified.padding.top
-        noise = estimate_noise_level(amplified, amplified.saturation) if self._recover else None
-        recovery = Recovery(amplified, amplified.saturation, noise)
+
+        def measure() -> Recovery:
+            noise = estimate_noise_level(amplified, amplified.saturation) if self._recover else None
+            return Recovery(amplified, amplified.saturation, noise)
 
         def work(stripe: NDArray[np.float32]) -> None:
             nonlocal reached
-            ready = recovery.push(stripe)
+            ready = recovery.result().push(stripe)
             rows = slice(max(reached, 0), min(reached + len(ready), height))
             if rows.start < rows.stop:
                 take(rows, ready[rows.start - reached : rows.stop - reached, left : left + width])
@@ -337,6 +340,7 @@ class Enhancer:
 
         pending: Future[None] | None = None
         with ThreadPoolExecutor(1) as pool:
+            recovery = pool.submit(measure)
             for stripe in network.engine.stripes(amplified, progress):
                 if pending is not None:
                     pending.result()
