@@ -627,7 +627,7 @@ def write_sheet(path: Path, rows: Sequence[tuple[str, Mapping[str, NDArray[np.ui
             sheet.paste(Image.fromarray(crops[name]), (gap + column * (side + gap), top))
         draw.text((gap, top + side + 1), words, "black", font)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_picture(path, np.asarray(sheet, dtype=np.float32) / np.float32(255), quality=85)
+    write_picture(path, np.asarray(sheet, dtype=np.float32) / np.float32(255), quality=75)
 
 
 def _wrapped(words: str, width: float, length: Callable[[str], float]) -> list[str]:
