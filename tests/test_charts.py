@@ -258,7 +258,10 @@ def test_picture_is_the_golden_one(enhanced: dict[str, Enhanced], name: str) -> 
                 strict=True, reason="it loses a third of what it lost, and gets a fifth of it back"
             ),
         ),
-        "alen-fast",
+        pytest.param(
+            "alen-fast",
+            marks=pytest.mark.xfail(strict=True, reason="it loses less than it did, and gets two fifths of it back"),
+        ),
     ],
 )
 def test_what_the_network_loses_of_a_zone_plate_is_given_back(model: str) -> None:
