@@ -468,7 +468,7 @@ def _positions(x: Node) -> Node:
 
 
 def _mixture(pictures: Iterable[Node], shares: Iterable[Node]) -> Node:
-    """Return the sum of pictures (C, places) times shares (1, places); of more shares the first ones count."""
+    """Return the sum of pictures times shares, as `composition` has them; of more shares the first ones count."""
     return _sum(ops.multiply(picture, share) for picture, share in zip(pictures, shares, strict=False))
 
 

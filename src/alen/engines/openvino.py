@@ -273,16 +273,20 @@ class _Composer:
             start = rows.start + index * self._count
             first, last = ((row - top) // u for row in (start, start + self._count))
             piece = out[s * (start - rows.start) :][: s * self._count]
-            request = self._free.get()
-            request.set_tensor("head", ov.Tensor(head, [0, first, 0, 0], [1, last, width, channels]))  # no copy
+            tensors = {"head": ov.Tensor(head, [0, first, 0, 0], [1, last, width, channels])}  # a part, no copy
             if around is not None:
-                stripe = around[None, index * self._count :][:, : self._count + 2 * margin(self._config)]
-                request.set_tensor("planes", ov.Tensor(stripe, shared_memory=True))
+                stripe = around[index * self._count :][: self._count + 2 * margin(self._config)]
+                tensors["planes"] = ov.Tensor(stripe[None], shared_memory=True)
             for side, level in zip(PYRAMID, smooth, strict=False):
-                request.set_tensor(f"average{side}", ov.Tensor(level[index : index + 1], shared_memory=True))
-            request.set_output_tensor(ov.Tensor(piece, shared_memory=True))
-            request.infer(share_outputs=True)
-            self._free.put(request)
+                tensors[f"average{side}"] = ov.Tensor(level[index : index + 1], shared_memory=True)
+            request = self._free.get()
+            try:
+                for name, tensor in tensors.items():
+                    request.set_tensor(name, tensor)
+                request.set_output_tensor(ov.Tensor(piece, shared_memory=True))
+                request.infer(share_outputs=True)
+            finally:  # else who waits for it would wait for ever
+                self._free.put(request)
 
         list(self._pool.map(make, range((rows.stop - rows.start) // self._count)))
 
