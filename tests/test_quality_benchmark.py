@@ -65,12 +65,16 @@ def test_the_page_says_what_was_kept_and_what_is_the_network_alone() -> None:
     assert "x, network alone − LibRaw" not in page
 
 
-def test_what_ships_is_judged_with_what_it_gives_back() -> None:
+@pytest.mark.parametrize(
+    "ratio",
+    [2, pytest.param(8, marks=pytest.mark.xfail(strict=True, reason="the network alone keeps more: 2 dB come back"))],
+)
+def test_what_ships_is_judged_with_what_it_gives_back(ratio: float) -> None:
     weights = load_weights(find_weights("alen-fast"))
     methods = networks(weights, "openvino", "float32", shipped=True, alone=True)
     assert list(methods) == ["alen-fast", "alen-fast, network alone"]
     scene = unprocess(charts.zone_plate(160, 160), (2.0, 1.0, 1.5), np.eye(3))
-    exposure, truth = expose(scene, 2, CFA.bayer("GRBG"), CAMERAS[0], 1600, np.random.default_rng(0))
+    exposure, truth = expose(scene, ratio, CFA.bayer("GRBG"), CAMERAS[0], 1600, np.random.default_rng(0))
     shipped, alone = (psnr(method(exposure), truth, data_range=1.0) for method in methods.values())
     assert shipped > alone + 3
     others = networks(weights, "openvino", "float32", shipped=False, alone=True)

@@ -32,6 +32,8 @@ _SURVEYED = 128_000
 """Packed pixels, about, that are averaged at a time."""
 _STRIPE = 10_000
 """Packed pixels, about, whose picture a core composes at a time: their values stay in its second-level cache."""
+_STREAMS: Final = 8
+"""Stripes that are composed at a time, at most: each takes memory, and a copy of the graph, of its own."""
 _LATE: Final = 16
 _LATE_BYTES: Final = 40_000_000
 """Averages over squares smaller than `_LATE` that would take more memory than this are made when the picture is, not
@@ -90,6 +92,7 @@ class OpenVinoEngine:
         self._config = weights.config
         self._device = device
         self._workers = threads or usable_cores()
+        self._streams = min(self._workers, _STREAMS)
         self._band = band
         self._first_bytes = first_bytes
         self._compiled_for: tuple[int, int] | None = None
@@ -145,8 +148,8 @@ class OpenVinoEngine:
                 stack_means, levels = self._survey(planes)
             trunk = ready.result()
             u, s = self._config.unshuffle, self._config.shuffle
-            with ThreadPoolExecutor(self._workers) as pool:
-                requests = [self._composition.create_infer_request() for _ in range(self._workers)]
+            with ThreadPoolExecutor(self._streams) as pool:
+                requests = [self._composition.create_infer_request() for _ in range(self._streams)]
                 composer = _Composer(self._config, planes, levels, requests, self._stripe_rows, pool)
                 for first, band, head in trunk.heads(UnshuffledPlanes(planes, u), stack_means, progress):
                     new, rows = u * first, slice(u * band.start, u * band.stop)
@@ -172,7 +175,7 @@ class OpenVinoEngine:
 
             def compile_composition() -> Any:
                 model = composition(config, arrays, self._stripe_rows, width, self._storage)
-                return self._compile(model, "float32", streams=self._workers)
+                return self._compile(model, "float32", streams=self._streams)
 
             with ThreadPoolExecutor(1) as pool:  # it takes as long as four others
                 compiled = pool.submit(compile_composition)
