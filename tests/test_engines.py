@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from alen.color import eotf_inverse_srgb, eotf_srgb
 from alen.config import PYRAMID, AlenConfig, SidUnetConfig
-from alen.engines import PlanesArray, graph, openvino
+from alen.engines import PlanesArray, curves, openvino
 from alen.engines.averages import ROWS, averages, between_rows
 from alen.engines.bands import BandedTrunk, first_features_bytes, kept_bytes, stack_sums
-from alen.engines.openvino import OpenVinoEngine, _core
+from alen.engines.openvino import OpenVinoEngine, core
 from alen.engines.torch import TorchEngine
 from alen.errors import DeviceError, WeightsError
 from alen.metrics import psnr
@@ -48,15 +48,17 @@ needs_bfloat16 = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize(("curve", "expected"), [(graph._encode, eotf_inverse_srgb), (graph._decode, eotf_srgb)])
+@pytest.mark.parametrize(
+    ("curve", "expected"), [(curves.eotf_inverse_srgb, eotf_inverse_srgb), (curves.eotf_srgb, eotf_srgb)]
+)
 def test_the_curves_are_those_of_color(curve: Any, expected: Any) -> None:
     """In all of what lamps reach, and a little worse beyond."""
-    end = 2000.0 if curve is graph._encode else float(eotf_inverse_srgb(np.float32(2000)))
+    end = 2000.0 if curve is curves.eotf_inverse_srgb else float(eotf_inverse_srgb(np.float32(2000)))
     values = np.concatenate([np.geomspace(1e-6, end, 4001), [0.0, 2 * end]])
     values = np.concatenate([-values, values]).astype(np.float32)
     x = ov.opset13.parameter([len(values)], np.float32, name="x")
     model = ov.Model([ov.opset13.result(curve(x), name="y")], [x], "curve")
-    compiled = _core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     result = compiled({"x": values})[0]
     within = np.abs(values) <= end
     np.testing.assert_allclose(result[within], expected(values[within]), rtol=4e-6, atol=1e-9)

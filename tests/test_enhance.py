@@ -344,7 +344,9 @@ def test_a_finished_picture_is_the_enhanced_one_rounded(
     expected = np.empty((height, width, 3), dtype=dtype)
     quantize(demosaicker.enhance(raw, ratio=_RATIO).picture(exposure_ev=0.5), out=expected, name="a")
     assert finished.picture.dtype == dtype
-    np.testing.assert_array_equal(finished.picture, expected)
+    different = finished.picture != expected  # half way between two steps, but for float32's last bits
+    np.testing.assert_allclose(finished.picture.astype(int), expected.astype(int), atol=1)
+    assert different.mean() < (0.001 if dtype is np.uint8 else 0.05)
     assert (finished.ratio, finished.ratio_is_estimated) == (_RATIO, False)
     assert list(finished.seconds) == ["prepare", "network"]
 

@@ -3,14 +3,16 @@
 Pure numpy. Transfer functions follow IEC 61966-2-1:1999, continued outside [0, 1]: odd below 0 and by the same power
 law above 1, so that signed shadows and unclipped highlights survive a round trip.
 
-`develop` is a sequence of small steps on planar blocks (3, rows, W) that stay in the processor's cache. Every step is
-continuous, works on each pixel alone and keeps a neutral pixel (R = G = B) exactly neutral.
+`develop` is a sequence of small steps on blocks that stay in the processor's cache. Every step is continuous, works on
+each pixel alone and keeps a neutral pixel (R = G = B) exactly neutral. `alen.development` has the same steps compiled.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,6 +27,11 @@ _SRGB_ENCODED_END: Final = 0.04045
 
 _BLOCK: Final = 1 << 16
 """Values worked on at a time: the temporaries stay in the processor's cache and cost no memory."""
+
+_Colors = tuple[Any, Any, Any]
+_One = Callable[[Any], Any]
+_Two = Callable[[Any, Any], Any]
+"""Functions of one and of two values."""
 
 RGB_FROM_XYZ: Final = (
     (3.2404542, -1.5371385, -0.4985314),
@@ -43,7 +50,7 @@ XYZ_FROM_RGB: Final = (
 )
 """Linear sRGB → XYZ (D65, Y of white = 1): the inverse of `RGB_FROM_XYZ`, same source."""
 
-_LIMIT: Final = np.float32(1e6)
+_LIMIT: Final = 1e6
 """Largest camera RGB value that is told apart from larger ones; squares and products of it are finite."""
 
 _MAX_EV: Final = 20
@@ -193,159 +200,152 @@ def develop(
     Raises:
         SettingsError: A shape, the matrix, the exposure or the clip level is not usable.
     """
-    matrix = np.asarray(cam2rgb, dtype=np.float64)
+    development = Development.of(cam2rgb, exposure_ev=exposure_ev, clip_level=clip_level)
     if camera_rgb.ndim != 3 or camera_rgb.shape[2] != 3:
         raise SettingsError(f"Camera RGB has the shape (H, W, 3); got {camera_rgb.shape}.")
-    if matrix.shape != (3, 3) or not np.allclose(matrix.sum(axis=1), 1, atol=1e-3):
-        raise SettingsError(f"A 3 × 3 color matrix whose rows sum to 1 is needed; got {cam2rgb!r}.")
-    if not (abs(exposure_ev) <= _MAX_EV and math.isfinite(clip_level) and clip_level > 0):
-        raise SettingsError(
-            f"The exposure is within ±{_MAX_EV} stops and the clip level positive; got {exposure_ev}, {clip_level}."
-        )
     picture = np.empty(camera_rgb.shape, dtype=np.float32) if out is None else out
     if picture.shape != camera_rgb.shape or picture.dtype != np.float32:
         raise SettingsError(f"The result has the shape {camera_rgb.shape} and is float32; got {picture.shape}.")
 
     height, width, _ = camera_rgb.shape
-    gain = 2.0**exposure_ev
-    white = min(max(clip_level * gain, 1.0), _HEADROOM)
     rows = max(1, _BLOCK // 2 // max(width, 1))
     for top in range(0, height, rows):
-        stripe = camera_rgb[top : top + rows].transpose(2, 0, 1)  # (3, rows, W)
-        rgb = np.empty(stripe.shape, dtype=np.float32)
-        np.clip(stripe, -_LIMIT, _LIMIT, out=rgb)
-        _neutralize_clipped(rgb, clip_level)
-        rgb *= np.float32(gain)
-        neutral = _convert_to_srgb(rgb, matrix)
-        _fit_into_gamut(rgb, neutral)
-        _roll_off(rgb, white)
-        encoded = eotf_inverse_srgb(rgb)
-        np.clip(encoded, 0, 1, out=picture[top : top + rows].transpose(2, 0, 1))
+        colors = np.ascontiguousarray(camera_rgb[top : top + rows].transpose(2, 0, 1))  # (3, rows, W)
+        for index, color in enumerate(development.develop(tuple(colors), np.maximum, np.minimum, np.sqrt)):
+            encoded = eotf_inverse_srgb(color)
+            np.clip(encoded, 0, 1, out=picture[top : top + rows, :, index])
     return picture
 
 
-def _neutralize_clipped(rgb: NDArray[np.float32], clip_level: float) -> None:
-    """Blend pixels whose sensor values are clipped to the neutral of their largest channel; (3, rows, W), in place.
+@dataclass(frozen=True)
+class Development:
+    """How the pixels of a picture are developed, but for the last step, `eotf_inverse_srgb`.
 
-    White balance sends a clipped pixel to (gain R, 1, gain B) × clip level, which looks magenta. Green, with the
-    smallest gain, tells: it reaches the clip level first. Red and blue above it count half, so that the rim of a lamp
-    goes neutral too, while red, orange and violet light, whose green is low, keeps its color.
+    The formulas need nothing but operators and the three functions that they are given, so that they compute on arrays
+    and describe a graph for a compiler as well: numbers, pixels and functions are those of either.
     """
-    red, green, blue = rgb
-    level = np.minimum(red, blue)
-    np.maximum(level, green, out=level)
-    level += green
-    level *= np.float32(0.5 / clip_level)
-    if level.max(initial=0) <= _CLIP_START:
-        return
-    weight = _smoothstep(level, _CLIP_START, _CLIP_END)
-    largest = np.maximum(np.maximum(red, green), blue)
-    for channel in rgb:
+
+    red_shares: tuple[Any, Any, Any]
+    """What red, green and blue of the picture get of the difference of camera red to camera green."""
+    blue_shares: tuple[Any, Any, Any]
+    """The same of blue."""
+    clip_scale: Any
+    """1 over the camera RGB value at which the first channel of the sensor saturates."""
+    gain: Any
+    """Factor of brightness."""
+    white: Any
+    """Linear value that becomes display white, after the gain."""
+    shoulder_scale: Any
+    """1 over the fourth power of ``white`` in units of the shoulder."""
+
+    @classmethod
+    def of(cls, cam2rgb: ArrayLike, *, exposure_ev: float, clip_level: float) -> Self:
+        """Return that of a picture, in numbers; arguments as of `develop`.
+
+        Raises:
+            SettingsError: The matrix, the exposure or the clip level is not usable.
+        """
+        matrix = np.asarray(cam2rgb, dtype=np.float64)
+        if matrix.shape != (3, 3) or not np.allclose(matrix.sum(axis=1), 1, atol=1e-3):
+            raise SettingsError(f"A 3 × 3 color matrix whose rows sum to 1 is needed; got {cam2rgb!r}.")
+        if not (abs(exposure_ev) <= _MAX_EV and math.isfinite(clip_level) and clip_level > 0):
+            raise SettingsError(
+                f"The exposure is within ±{_MAX_EV} stops and the clip level positive; got {exposure_ev}, {clip_level}."
+            )
+        gain = 2.0**exposure_ev
+        white = min(max(clip_level * gain, 1.0), _HEADROOM)
+        shares = matrix.tolist()
+        return cls(
+            red_shares=(shares[0][0], shares[1][0], shares[2][0]),
+            blue_shares=(shares[0][2], shares[1][2], shares[2][2]),
+            clip_scale=1 / clip_level,
+            gain=gain,
+            white=white,
+            shoulder_scale=((1 - _SHOULDER) / (white - _SHOULDER)) ** 4,
+        )
+
+    def develop(self, camera_rgb: _Colors, maximum: _Two, minimum: _Two, sqrt: _One) -> _Colors:
+        """Develop camera RGB, three values or arrays of one shape, into linear sRGB."""
+        limited = [maximum(minimum(color, _LIMIT), -_LIMIT) for color in camera_rgb]
+        red, green, blue = self._neutralized(limited, maximum, minimum)
+        rgb, neutral = self._converted(red * self.gain, green * self.gain, blue * self.gain, maximum)
+        rgb = _fitted(rgb, maximum(neutral, 0.0), maximum, minimum)
+        return self._rolled_off(rgb, maximum, minimum, sqrt)
+
+    def _neutralized(self, rgb: Sequence[Any], maximum: _Two, minimum: _Two) -> _Colors:
+        """Blend pixels whose sensor values are clipped to the neutral of their largest channel.
+
+        White balance sends a clipped pixel to (gain R, 1, gain B) × clip level, which looks magenta. Green, with the
+        smallest gain, tells: it reaches the clip level first. Red and blue above it count half, so that the rim of a
+        lamp goes neutral too, while red, orange and violet light, whose green is low, keeps its color.
+        """
+        red, green, blue = rgb
+        level = (maximum(minimum(red, blue), green) + green) * self.clip_scale * 0.5
+        ramp = minimum(maximum((level - _CLIP_START) * (1 / (_CLIP_END - _CLIP_START)), 0.0), 1.0)
+        weight = ramp * ramp * (3.0 - ramp * 2.0)
+        rest = 1.0 - weight
+        neutral = maximum(maximum(red, green), blue) * weight
         # not channel + weight × (largest − channel), which would round differently in each channel at weight 1
-        channel *= 1 - weight
-        channel += weight * largest
+        return red * rest + neutral, green * rest + neutral, blue * rest + neutral
+
+    def _converted(self, red: Any, green: Any, blue: Any, maximum: _Two) -> tuple[_Colors, Any]:
+        """Apply the color matrix, and return the neutral of the same brightness, too.
+
+        Written with differences to green, which are exactly 0 for a neutral pixel. Unlike the luminance of the result,
+        the neutral is positive for every real light, deep blue lamps included: in the light it is (R + 2 G + B)/4 of
+        camera RGB. In the shadows red and blue count less: white balance makes them the noisier channels, and with a
+        share near the inverse of its variance no channel's noise decides alone where light begins.
+        """
+        of_red, of_blue = red - green, blue - green
+        both = of_red + of_blue
+        light = maximum(both * _NEUTRAL_SHARE_DARK + green, 0.0)
+        share = light / (light + _NEUTRAL_DARK) * (_NEUTRAL_SHARE - _NEUTRAL_SHARE_DARK) + _NEUTRAL_SHARE_DARK
+        first, second, third = (
+            of_red * red_share + of_blue * blue_share + green
+            for red_share, blue_share in zip(self.red_shares, self.blue_shares, strict=True)
+        )
+        return (first, second, third), both * share + green
+
+    def _rolled_off(self, rgb: _Colors, maximum: _Two, minimum: _Two, sqrt: _One) -> _Colors:
+        """Compress highlights up to ``white`` into [0, 1] and apply the tone curve.
+
+        Both curves act on the largest channel, and all channels are scaled by the same factor: hue and saturation stay.
+        What lies far above 1 then loses its color, as it does on film. The shoulder leaves `_SHOULDER` without a bend
+        and reaches 1 at ``white``; with white = 1 it is the identity. It is the extended curve of Reinhard et al.,
+        "Photographic Tone Reproduction for Digital Images" (2002), eq. 4, applied to squares, whose roots part from the
+        diagonal with no curvature. The tone curve is a cubic S in the square root of the linear value.
+        """
+        span = 1 - _SHOULDER
+        largest = maximum(maximum(maximum(rgb[0], rgb[1]), rgb[2]), 0.0)
+        above = maximum(largest, _SHOULDER)
+        x = (minimum(above, self.white) - _SHOULDER) * (1 / span)
+        square = x * x
+        shoulder = sqrt((square * self.shoulder_scale + 1.0) / (square + 1.0) * square)
+        gain = (shoulder * span + _SHOULDER) / above  # 1 below the shoulder
+
+        bleach = minimum((1.0 - gain) * (1 / (1 - 1 / _HEADROOM)), 1.0)
+        bleach = bleach * bleach
+
+        root = sqrt(largest * gain)
+        curve = (1.0 - root) * (root - math.sqrt(_MID_GRAY)) * _CONTRAST + 1.0
+        gain = gain * curve * curve
+        white = largest * gain * bleach
+        gain = gain * (1.0 - bleach)
+        return rgb[0] * gain + white, rgb[1] * gain + white, rgb[2] * gain + white
 
 
-def _convert_to_srgb(rgb: NDArray[np.float32], cam2rgb: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Apply the color matrix in place, (3, rows, W), and return the neutral (rows, W) of the same brightness.
-
-    Written with differences to green, which are exactly 0 for a neutral pixel. Unlike the luminance of the result, the
-    neutral is positive for every real light, deep blue lamps included: in the light it is (R + 2 G + B)/4 of camera
-    RGB. In the shadows red and blue count less: white balance makes them the noisier channels, and with a share near
-    the inverse of its variance no channel's noise decides alone where light begins.
-    """
-    red, green, blue = rgb
-    red_difference, blue_difference = red - green, blue - green
-    neutral: NDArray[np.float32] = red_difference + blue_difference
-    share = np.float32(_NEUTRAL_SHARE_DARK) * neutral
-    share += green
-    np.maximum(share, 0, out=share)
-    share /= share + np.float32(_NEUTRAL_DARK)
-    share *= np.float32(_NEUTRAL_SHARE - _NEUTRAL_SHARE_DARK)
-    share += np.float32(_NEUTRAL_SHARE_DARK)
-    neutral *= share
-    neutral += green
-    base = green.copy()
-    for channel, row in zip(rgb, cam2rgb.astype(np.float32), strict=True):
-        np.multiply(red_difference, row[0], out=channel)
-        channel += row[2] * blue_difference
-        channel += base
-    return neutral
-
-
-def _fit_into_gamut(rgb: NDArray[np.float32], neutral: NDArray[np.float32]) -> None:
-    """Move colors outside sRGB toward their neutral until no channel is negative; (3, rows, W), in place.
+def _fitted(rgb: _Colors, neutral: Any, maximum: _Two, minimum: _Two) -> _Colors:
+    """Move colors outside sRGB toward their neutral, which is not negative, until no channel is.
 
     All channels move alike, which keeps the hue. The distance to the neutral is compressed from `_GAMUT_KNEE` of the
     way to the border on. Where the neutral is not positive there is no light but noise: black. Just above, the color
     fades in, so that negative noise, which cannot be shown, does not leave a cast behind.
     """
-    np.maximum(neutral, 0, out=neutral)
-    distance = np.minimum(np.minimum(rgb[0], rgb[1]), rgb[2])
-    np.subtract(neutral, distance, out=distance)  # of the smallest channel, ≥ 0 up to rounding
-    np.maximum(distance, np.float32(1e-12), out=distance)
-    room = np.float32(1 - _GAMUT_KNEE) * neutral
-    kept = np.minimum(distance, np.float32(_GAMUT_KNEE) * neutral)
+    smallest = minimum(minimum(rgb[0], rgb[1]), rgb[2])
+    distance = maximum(neutral - smallest, 1e-12)  # ≥ 0 up to rounding
+    room = neutral * (1 - _GAMUT_KNEE)
+    kept = minimum(distance, neutral * _GAMUT_KNEE)
     excess = distance - kept
-    scale = kept + room * excess / (room + excess + np.float32(1e-12))
-    scale /= distance
-    scale *= neutral / (neutral + np.float32(_SHADOW_NEUTRAL))
-    for channel in rgb:
-        channel -= neutral
-        channel *= scale
-        channel += neutral
-
-
-def _roll_off(rgb: NDArray[np.float32], white: float) -> None:
-    """Compress highlights up to ``white`` into [0, 1] and apply the tone curve; (3, rows, W), in place.
-
-    Both curves act on the largest channel, and all channels are scaled by the same factor: hue and saturation stay.
-    What lies far above 1 then loses its color, as it does on film. The shoulder leaves `_SHOULDER` without a bend and
-    reaches 1 at ``white``; with white = 1 it is the identity. It is the extended curve of Reinhard et al.,
-    "Photographic Tone Reproduction for Digital Images" (2002), eq. 4, applied to squares, whose roots part from the
-    diagonal with no curvature. The tone curve is a cubic S in the square root of the linear value.
-    """
-    largest = np.maximum(np.maximum(rgb[0], rgb[1]), rgb[2])
-    np.maximum(largest, 0, out=largest)
-
-    span = 1 - _SHOULDER
-    limit = (white - _SHOULDER) / span
-    x = np.maximum(largest, np.float32(_SHOULDER))
-    u = np.minimum(x, np.float32(white))
-    u -= np.float32(_SHOULDER)
-    u *= np.float32(1 / span)
-    u *= u
-    gain = 1 + u * np.float32(1 / limit**4)
-    gain /= 1 + u
-    gain *= u
-    np.sqrt(gain, out=gain)
-    gain *= np.float32(span)
-    gain += np.float32(_SHOULDER)
-    gain /= x  # 1 below the shoulder
-
-    bleach = 1 - gain
-    bleach *= np.float32(1 / (1 - 1 / _HEADROOM))
-    np.minimum(bleach, 1, out=bleach)
-    bleach *= bleach
-
-    e = np.sqrt(largest * gain)
-    curve = (1 - e) * (e - np.float32(math.sqrt(_MID_GRAY)))
-    curve *= np.float32(_CONTRAST)
-    curve += 1
-    gain *= curve
-    gain *= curve
-
-    largest *= gain
-    largest *= bleach
-    gain *= 1 - bleach
-    for channel in rgb:
-        channel *= gain
-        channel += largest
-
-
-def _smoothstep(x: NDArray[np.float32], start: float, end: float) -> NDArray[np.float32]:
-    """Return 0 below ``start``, 1 above ``end`` and 3 t² − 2 t³ between; ``x`` is overwritten."""
-    x -= np.float32(start)
-    x *= np.float32(1 / (end - start))
-    np.clip(x, 0, 1, out=x)
-    return np.asarray(x * x * (3 - 2 * x))
+    scale = (kept + room * excess / (room + excess + 1e-12)) / distance
+    scale = scale * (neutral / (neutral + _SHADOW_NEUTRAL))
+    return tuple((color - neutral) * scale + neutral for color in rgb)

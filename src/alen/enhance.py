@@ -21,13 +21,14 @@ from numpy.typing import NDArray
 from alen import __version__
 from alen.black_level import proven_black_level
 from alen.cfa import pack_any, reference
-from alen.color import develop
+from alen.color import Development, develop
+from alen.developer import Developer
 from alen.engines import MULTIPLE, Engine, Precision
 from alen.engines.openvino import OpenVinoEngine
-from alen.errors import DeviceError, SettingsError, UnsupportedRawError, WeightsError
+from alen.errors import DeviceError, PictureError, SettingsError, UnsupportedRawError, WeightsError
 from alen.levels import LOOK, MAX_RATIO, Look, amplify, check_look, estimate_ratio, normalize, saturation
 from alen.noise_level import estimate_noise_level
-from alen.picture import quantize
+from alen.picture import not_a_number
 from alen.raw import RawImage
 from alen.recovery import Recovery
 from alen.tiling import Padding
@@ -249,7 +250,7 @@ class Enhancer:
         def keep(rows: slice, piece: NDArray[np.float32]) -> None:
             linear[rows] = piece
 
-        self._make(network, amplified, keep, progress)
+        self._make(network, amplified, lambda: keep, progress)
         seconds = {"prepare": prepared - clock, "network": time.perf_counter() - prepared}
         metadata = _metadata(network, amplified)
         return Enhanced(linear, amplified.raw, amplified.ratio, amplified.ratio_is_estimated, metadata, seconds)
@@ -266,7 +267,7 @@ class Enhancer:
     ) -> Finished:
         """Clean, demosaic and develop a RAW image in pieces, of which nothing but the picture is kept.
 
-        The picture is that of ``enhance(raw).picture()``, rounded.
+        The picture is that of ``enhance(raw).picture()``, rounded; values half way may go either way.
 
         Args:
             raw: The image; Bayer or X-Trans.
@@ -289,11 +290,19 @@ class Enhancer:
         picture = np.empty((*raw.mosaic.shape, 3), dtype=dtype)
         clip_level = amplified.ratio * min(raw.white_balance)
 
-        def finish_piece(rows: slice, piece: NDArray[np.float32]) -> None:
-            developed = develop(piece, raw.cam2rgb, exposure_ev=exposure_ev, clip_level=clip_level, out=piece)
-            quantize(developed, out=picture[rows], name=raw.name)
+        development = Development.of(raw.cam2rgb, exposure_ev=exposure_ev, clip_level=clip_level)
 
-        self._make(network, amplified, finish_piece, progress)
+        def start() -> Callable[[slice, NDArray[np.float32]], None]:
+            developer = Developer(development, dtype)
+
+            def finish_piece(rows: slice, piece: NDArray[np.float32]) -> None:
+                if np.isnan(piece.max()):  # max passes nan on
+                    raise PictureError(not_a_number(raw.name))
+                developer.develop(piece, picture[rows])
+
+            return finish_piece
+
+        self._make(network, amplified, start, progress)
         seconds = {"prepare": prepared - clock, "network": time.perf_counter() - prepared}
         metadata = _metadata(network, amplified)
         return Finished(picture, amplified.raw, amplified.ratio, amplified.ratio_is_estimated, metadata, seconds)
@@ -315,24 +324,25 @@ class Enhancer:
         self,
         network: _Network,
         amplified: Amplified,
-        take: Callable[[slice, NDArray[np.float32]], None],
+        start: Callable[[], Callable[[slice, NDArray[np.float32]], None]],
         progress: Callable[[float], None] | None,
     ) -> None:
-        """Have a picture made: ``take`` gets rows of the mosaic, from top to bottom, and linear camera RGB of them.
+        """Have a picture made: what ``start`` returns gets the linear camera RGB of rows, from top to bottom.
 
-        It may change what it gets. It runs, and lost detail is given back, while the engine is at the next piece; the
-        noise is measured while it is at the first.
+        It runs, and lost detail is given back, while the engine is at the next piece; ``start`` is called and the noise
+        is measured while it is at the first.
         """
         height, width = amplified.raw.mosaic.shape
         left, reached = amplified.padding.left, -amplified.padding.top
 
-        def measure() -> Recovery:
+        def begin() -> tuple[Recovery, Callable[[slice, NDArray[np.float32]], None]]:
             noise = estimate_noise_level(amplified, amplified.saturation) if self._recover else None
-            return Recovery(amplified, amplified.saturation, noise)
+            return Recovery(amplified, amplified.saturation, noise), start()
 
         def work(stripe: NDArray[np.float32]) -> None:
             nonlocal reached
-            ready = recovery.result().push(stripe)
+            recovery, take = begun.result()
+            ready = recovery.push(stripe)
             rows = slice(max(reached, 0), min(reached + len(ready), height))
             if rows.start < rows.stop:
                 take(rows, ready[rows.start - reached : rows.stop - reached, left : left + width])
@@ -340,11 +350,11 @@ class Enhancer:
 
         pending: Future[None] | None = None
         with ThreadPoolExecutor(1) as pool:
-            recovery = pool.submit(measure)
+            begun = pool.submit(begin)
             for stripe in network.engine.stripes(amplified, progress):
                 if pending is not None:
                     pending.result()
-                pending = pool.submit(work, stripe.copy())
+                pending = pool.submit(work, stripe.copy(order="K"))
         if pending is not None:
             pending.result()
 

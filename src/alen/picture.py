@@ -146,7 +146,7 @@ def write_linear_tiff(
     _check(path, rgb)
     pixels = np.ascontiguousarray(rgb, dtype="<f4")
     if not np.isfinite(pixels.sum(dtype=np.float64)):
-        raise PictureError(_not_a_number(path))
+        raise PictureError(not_a_number(path))
     with _replacing(path) as file:
         _write_tiff(file, path, pixels, _exif_fields(path, None, rgb.shape, metadata), profile=None)
 
@@ -193,7 +193,7 @@ def quantize(rgb: NDArray[Any], *, out: NDArray[Any], name: str | os.PathLike[st
         stripe = rgb[top : top + rows] * scale
         np.rint(stripe, out=stripe)
         if not np.isfinite(stripe.max()):  # max passes nan on
-            raise PictureError(_not_a_number(name))
+            raise PictureError(not_a_number(name))
         np.clip(stripe, 0, scale, out=stripe)
         out[top : top + rows] = stripe
 
@@ -336,7 +336,8 @@ def _check(path: Path, rgb: NDArray[Any]) -> None:
         raise SettingsError(f"{path}: a picture has the shape (H, W, 3); got {rgb.shape}.")
 
 
-def _not_a_number(name: str | os.PathLike[str]) -> str:
+def not_a_number(name: str | os.PathLike[str]) -> str:
+    """Return what to say of a picture that a number is missing in."""
     return f"{name}: the picture holds values that are not finite numbers; enhance it with float32 precision."
 
 

@@ -65,7 +65,7 @@ class Recovery:
         self._saturation = saturation
         self._noise = noise
         self._side = 2 if planes.shape[0] == 4 else 3
-        self._pending = np.empty((0, self._side * planes.shape[2], 3), dtype=np.float32)
+        self._pending = np.empty((3, 0, self._side * planes.shape[2]), dtype=np.float32)
         self._first = 0  # the packed row it begins with
         self._rows = max(_PIECE // planes.shape[2], 2 * MARGIN)  # packed rows to wait for
         self._done = 0  # packed rows that were returned
@@ -74,24 +74,25 @@ class Recovery:
         """Take the next rows of the picture and return those that are ready, from top to bottom: all by the last call.
 
         Args:
-            stripe: (s·n, s·w, 3) linear camera RGB; s is 2, of X-Trans 3.
+            stripe: (s·n, s·w, 3) linear camera RGB; s is 2, of X-Trans 3. Fastest with colors apart in memory.
 
         Returns:
-            (s·m, s·w, 3), m ≥ 0.
+            (s·m, s·w, 3), m ≥ 0, with colors apart in memory.
         """
         if self._noise is None:
             return stripe
         side, height = self._side, self._planes.shape[1]
-        self._pending = np.concatenate([self._pending, stripe])
-        reached = self._first + len(self._pending) // side // 2 * 2
+        self._pending = np.concatenate([self._pending, stripe.transpose(2, 0, 1)], axis=1)
+        reached = self._first + self._pending.shape[1] // side // 2 * 2
         stop = height if reached == height else (reached - MARGIN) // 2 * 2
         if stop < min(self._done + self._rows, height):
-            return self._pending[:0]
+            return stripe[:0]
         planes = self._planes.rows(self._first, reached)
-        recovered = recover(self._pending[: side * (reached - self._first)], planes, self._saturation, self._noise)
+        whole = self._pending[:, : side * (reached - self._first)].transpose(1, 2, 0)
+        recovered = recover(whole, planes, self._saturation, self._noise)
         ready = recovered[side * (self._done - self._first) : side * (stop - self._first)]
         kept = max(stop - MARGIN, 0)
-        self._pending = self._pending[side * (kept - self._first) :]
+        self._pending = self._pending[:, side * (kept - self._first) :]
         self._first, self._done = kept, stop
         return ready
 
@@ -109,7 +110,8 @@ def recover(
         noise: Their noise.
 
     Returns:
-        (s·h, s·w, 3) float32, new memory. At the edges the outermost packed pixels are repeated.
+        (s·h, s·w, 3) float32, new memory, in which colors lie as in that of the picture. At the edges the outermost
+        packed pixels are repeated.
     """
     white = saturation[:, None, None]
     expected = pack_picture(picture, len(planes))  # (P, h, w)
@@ -125,7 +127,7 @@ def recover(
     excess: NDArray[np.float32] = squares.mean(axis=0)  # (h, w); 1 is noise
     share = _share(_box(excess, _SQUARES[len(planes)]), _CHANCE)
     if not share.any():
-        return picture.copy()
+        return picture.copy(order="K")
     difference *= _box(np.minimum(share, _share(_box(excess, _NEAR), _NEAR_CHANCE)), _SMOOTHED)
     mosaic = unpack_any(difference, reference("bayer" if len(planes) == 4 else "xtrans"))
     recovered: NDArray[np.float32] = picture + mosaic[..., None]

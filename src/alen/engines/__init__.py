@@ -96,6 +96,8 @@ class Engine(Protocol):
     def stripes(self, planes: Planes, progress: Callable[[float], None] | None = None) -> Iterator[NDArray[np.float32]]:
         """Yield the same picture in pieces (rows, 2w, 3) from top to bottom, each valid until the next is asked for.
 
+        Colors may be apart in memory, each a plane of its own.
+
         ``progress`` is told the share of the work that is done, in [0, 1], as often as it is known.
         """
         ...

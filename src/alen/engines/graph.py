@@ -15,7 +15,6 @@ convolution: the inputs "mask" and "gate" see to it.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -26,10 +25,11 @@ from openvino import opset13 as ops
 
 from alen.config import COLOR_FLOOR, DEMOSAICKED, LUMA, PYRAMID, AlenConfig
 from alen.demosaic import demosaicking_kernels
+from alen.engines.curves import constant, eotf_inverse_srgb, eotf_srgb
 
 _SLOPE = np.float32(0.2)
-_BRIGHTEST = 2000.0
-"""Linear value up to which the curves are right to 1e-6: ratio 300 times a white balance gain of 6."""
+COLORS = ("red", "green", "blue")
+"""The outputs of `composition`."""
 _CHANNELS_FIRST = [0, 3, 1, 2]
 _CHANNELS_LAST = [0, 2, 3, 1]
 """Orders of axes for a transpose."""
@@ -101,7 +101,7 @@ def attend(
     channels = _shape(query)[1]
     seen = [ops.parameter([1, 1, key_count, channels], np.float32, name=output) for output in ("keys", "values")]
     attended = ops.scaled_dot_product_attention(
-        _positions(query), *seen, ops.constant(np.float32(0)), _constant(1.0)
+        _positions(query), *seen, ops.constant(np.float32(0)), constant(1.0)
     )  # (1, 1, P, D)
     positions = _reshape(attended, 1, rows, columns, channels)
     y = build.conv(ops.transpose(positions, _CHANNELS_FIRST), f"{name}.project")
@@ -178,7 +178,7 @@ def composition(config: AlenConfig, arrays: Arrays, rows: int, width: int, stora
     Inputs: "head" (1, rows/u, w/u, C·u²) as `last` makes it; with a base "planes" (1, rows + 2m, w + 2m, P), the same
     rows with m = `margin` packed pixels more on each side; with the base "mixtures", for each of `PYRAMID`,
     "average{side}" (1, 3, rows, ⌈w/side⌉), the first rows of all positions first, continued along the rows here.
-    Output: "linear" (s·rows, s·w, 3).
+    Outputs: the linear `COLORS`, (s·rows, s·w) each.
     """
     side, u = config.shuffle, config.unshuffle
     high, wide = rows // u, width // u
@@ -223,17 +223,18 @@ def composition(config: AlenConfig, arrays: Arrays, rows: int, width: int, stora
             _mixture([_luma(detail) for detail in details], apart),
         )
         base = ops.concat(_join(color, more), 0)
-        encoded, parameters = ops.add(painted, _encode(base)), [head, around, *levels]
+        encoded, parameters = ops.add(painted, eotf_inverse_srgb(base)), [head, around, *levels]
     else:
         isotropic, *_ = demosaicking_kernels(config.cfa, arrays)
-        base = _encode(_demosaicked(config, patterns, isotropic, n))
+        base = eotf_inverse_srgb(_demosaicked(config, patterns, isotropic, n))
         weight = ops.sigmoid(_reshape(weight, 1, side, side, u, u, n))
         weight = ops.transpose(weight, [0, 3, 1, 4, 2, 5])
         encoded, parameters = ops.add(painted, ops.multiply(weight, base)), [head, around]
-    pixels = _reshape(_decode(encoded), 3, u * side, u * side, high, wide)
-    pixels = ops.transpose(pixels, [3, 1, 4, 2, 0])  # every row, column and color, in one pass
-    linear = _reshape(pixels, side * rows, side * width, 3)
-    return ov.Model([ops.result(linear, name="linear")], parameters, "alen_composition")
+    results = []
+    for name, pixels in zip(COLORS, ops.split(eotf_srgb(encoded), 0, 3).outputs(), strict=True):
+        placed = ops.transpose(_reshape(pixels, u * side, u * side, high, wide), [2, 0, 3, 1])
+        results.append(ops.result(_reshape(placed, side * rows, side * width), name=name))
+    return ov.Model(results, parameters, "alen_composition")
 
 
 def _patterns(config: AlenConfig, planes: Node) -> Node:
@@ -373,8 +374,8 @@ class _Builder:
             bias = self.arrays[f"{name}.conv1.bias"] if first == 0 else None
             terms.append(self._convolve(part, weight[:, first:last], bias, 1, [0, weight.shape[-1] // 2]))
             first = last
-        x = ops.prelu(_sum(terms), _constant(_SLOPE))
-        return ops.prelu(self.conv(ops.multiply(x, mask), f"{name}.conv2", rows=0), _constant(_SLOPE))
+        x = ops.prelu(_sum(terms), constant(_SLOPE))
+        return ops.prelu(self.conv(ops.multiply(x, mask), f"{name}.conv2", rows=0), constant(_SLOPE))
 
     def conv(
         self, x: Node, name: str, *, stride: int = 1, rows: int | None = None, order: NDArray[np.intp] | None = None
@@ -441,10 +442,6 @@ def _sum(terms: Iterable[Node]) -> Node:
     return functools.reduce(ops.add, terms)
 
 
-def _constant(value: float | np.float32) -> Node:
-    return ops.constant(np.float32(value))
-
-
 def _average(x: Node, side: int) -> Node:
     """Average squares; a square that reaches over the edge averages what it has, as torch's ceil_mode does."""
     kernel = [min(side, n) for n in _shape(x)[2:]]
@@ -476,13 +473,13 @@ def _join(color: Sequence[Node], more: Node) -> list[Node]:
     """See `alen.models.alen`: the color differences of R, G and B to their luma, with a luma brighter by ``more``."""
     own = _luma(color)
     luma = ops.add(own, more)
-    above, below = (ops.add(ops.maximum(value, _constant(0)), _constant(COLOR_FLOOR)) for value in (luma, own))
-    share = ops.minimum(ops.divide(above, below), _constant(1))
+    above, below = (ops.add(ops.maximum(value, constant(0)), constant(COLOR_FLOOR)) for value in (luma, own))
+    share = ops.minimum(ops.divide(above, below), constant(1))
     return [ops.add(luma, ops.multiply(ops.subtract(value, own), share)) for value in color]
 
 
 def _luma(color: Sequence[Node]) -> Node:
-    return _sum(ops.multiply(value, _constant(weight)) for value, weight in zip(color, LUMA, strict=True))
+    return _sum(ops.multiply(value, constant(weight)) for value, weight in zip(color, LUMA, strict=True))
 
 
 def _positioned(x: Node, u: int, side: int) -> Node:
@@ -505,92 +502,14 @@ def _pointwise(x: Node, matrix: NDArray[np.floating]) -> Node:
     return ops.convolution(x, weight, [1, 1], [0, 0], [0, 0], [1, 1])
 
 
-def _encode(linear: Node) -> Node:
-    """Inverse sRGB EOTF, odd below 0: see `alen.color.eotf_inverse_srgb`.
-
-    x clamped to the straight part, times its slope and, beyond its end, the excess of the power law over that end.
-    """
-    end = 0.0031308
-    x = _flat(linear)
-    power = _power(ops.maximum(ops.abs(x), _constant(end)), 1 / 2.4, end, _BRIGHTEST)
-    slope = ops.add(ops.multiply(power, _constant(1.055 / end)), _constant(12.92 - 1.055 * end ** (1 / 2.4) / end))
-    return _unflat(ops.multiply(ops.clamp(x, -end, end), slope), linear)
-
-
-def _decode(encoded: Node) -> Node:
-    """The sRGB EOTF, odd below 0: see `alen.color.eotf_srgb`. A product, as in `_encode`."""
-    end = 0.04045
-    x = _flat(encoded)
-    lifted = ops.multiply(ops.add(ops.maximum(ops.abs(x), _constant(end)), _constant(0.055)), _constant(1 / 1.055))
-    offset = 1 / 12.92 - ((end + 0.055) / 1.055) ** 2.4 / end
-    power = _power(lifted, 2.4, (end + 0.055) / 1.055, _BRIGHTEST ** (1 / 2.4))
-    slope = ops.add(ops.multiply(power, _constant(1 / end)), _constant(offset))
-    return _unflat(ops.multiply(ops.clamp(x, -end, end), slope), encoded)
-
-
 def _compress_highlights(planes: Node) -> Node:
     """See `alen.models.layers.compress_highlights`."""
-    above = ops.maximum(planes, _constant(1))
+    above = ops.maximum(planes, constant(1))
     return ops.minimum(planes, ops.sqrt(ops.sqrt(above)))
 
 
 def _expand_highlights(compressed: Node) -> Node:
     """See `alen.models.layers.expand_highlights`."""
-    above = ops.maximum(compressed, _constant(1))
+    above = ops.maximum(compressed, constant(1))
     square = ops.multiply(above, above)
     return ops.add(compressed, ops.subtract(ops.multiply(square, square), above))
-
-
-def _power(x: Node, exponent: float, low: float, high: float) -> Node:
-    """Return x to the power of a constant, to 1e-6 of it for x in [low, high] and worse beyond.
-
-    With s = x^⅛ that is x^i · s^j · s^f with whole i and j and 0 ≤ f < 1; s^f is a quotient of two cubics. OpenVINO
-    vectorizes roots, products and quotients, but neither its power nor its logarithm.
-    """
-    whole = math.floor(exponent)
-    eighths = 8 * (exponent - whole)
-    whole_eighths = math.floor(eighths)
-    s = ops.sqrt(ops.sqrt(ops.sqrt(x)))
-    above, below = _quotient(eighths - whole_eighths, low**0.125, high**0.125)
-    result = ops.divide(_polynomial(s, above), _polynomial(s, below))
-    for factor, times in ((s, whole_eighths), (x, whole)):
-        for _ in range(times):
-            result = ops.multiply(result, factor)
-    return result
-
-
-def _polynomial(x: Node, coefficients: Sequence[float]) -> Node:
-    """Return the polynomial with these coefficients, the constant one first."""
-    result = _constant(coefficients[-1])
-    for coefficient in reversed(coefficients[:-1]):
-        result = ops.add(ops.multiply(result, x), _constant(coefficient))
-    return result
-
-
-@functools.cache
-def _quotient(exponent: float, low: float, high: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Fit x to the power of a constant by a quotient of two cubics; returns the coefficients of both.
-
-    Least squares of the relative error at Chebyshev's points of log x, linear in the coefficients once it is divided by
-    the divisor of the round before (Sanathanan and Koerner, 1963).
-    """
-    points = np.cos(np.pi * (np.arange(400) + 0.5) / 400)
-    x = np.exp(0.5 * (np.log(high * low) + np.log(high / low) * points))
-    values, divisor = x**exponent, np.ones_like(x)
-    powers = x[:, None] ** np.arange(4)
-    for _ in range(12):
-        columns = np.concatenate([powers, -values[:, None] * powers[:, 1:]], axis=1) / (values * divisor)[:, None]
-        fitted = np.linalg.lstsq(columns, 1 / divisor, rcond=None)[0]
-        above, below = fitted[:4], np.concatenate([[1.0], fitted[4:]])
-        divisor = powers @ below
-    return tuple(above.tolist()), tuple(below.tolist())
-
-
-def _flat(x: Node) -> Node:
-    """Return all values in a row: 3 or 12 channels innermost, as OpenVINO lays them out, do not fill a vector."""
-    return _reshape(x, -1)
-
-
-def _unflat(x: Node, like: Node) -> Node:
-    """Undo `_flat`."""
-    return ops.reshape(x, ops.shape_of(like), special_zero=False)

@@ -20,7 +20,7 @@ from alen.cores import usable_cores
 from alen.engines import Planes, PlanesArray, Precision, UnshuffledPlanes
 from alen.engines.averages import ROWS, averages, between_rows
 from alen.engines.bands import FIRST_BYTES, BandedTrunk, band_rows, kept_bytes, stack_sums
-from alen.engines.graph import composition, margin
+from alen.engines.graph import COLORS, composition, margin
 from alen.errors import DeviceError, WeightsError
 from alen.weights import Weights
 
@@ -76,7 +76,7 @@ class OpenVinoEngine:
                 f"{weights.name}: compares positions by the pairwise function {weights.config.pairwise}, but OpenVINO "
                 "runs embedded_gaussian alone. Run them in torch: alen.engines.torch.TorchEngine."
             )
-        self._core = _core()
+        self._core = core()
         if device not in self._core.available_devices:
             have = ", ".join(self._core.available_devices)
             raise DeviceError(f"The device {device} is not there. OpenVINO finds: {have}.")
@@ -116,22 +116,22 @@ class OpenVinoEngine:
         """Return the linear picture (s·h, s·w, 3) of packed planes (P, h, w); see `alen.engines.Engine.run`."""
         _, height, width = planes.shape
         s = self._config.shuffle
-        picture = np.empty((s * height, s * width, 3), dtype=np.float32)
-        for _ in self._compose(PlanesArray(planes), lambda rows: picture[s * rows.start : s * rows.stop]):
+        picture = np.empty((3, s * height, s * width), dtype=np.float32)
+        for _ in self._compose(PlanesArray(planes), lambda rows: picture[:, s * rows.start : s * rows.stop]):
             pass
-        return picture
+        return picture.transpose(1, 2, 0)
 
     def stripes(self, planes: Planes, progress: Callable[[float], None] | None = None) -> Iterator[NDArray[np.float32]]:
         """Yield the linear picture in pieces from top to bottom; see `alen.engines.Engine.stripes`."""
         s = self._config.shuffle
-        buffer = np.empty((0, s * planes.shape[2], 3), dtype=np.float32)
+        buffer = np.empty((3, 0, s * planes.shape[2]), dtype=np.float32)
 
         def target(rows: slice) -> NDArray[np.float32]:
             nonlocal buffer
             count = s * (rows.stop - rows.start)
-            if len(buffer) < count:
-                buffer = np.empty((count, s * planes.shape[2], 3), dtype=np.float32)
-            return buffer[:count]
+            if buffer.shape[1] < count:
+                buffer = np.empty((3, count, s * planes.shape[2]), dtype=np.float32)
+            return buffer[:, :count]
 
         return self._compose(planes, target, progress)
 
@@ -141,7 +141,7 @@ class OpenVinoEngine:
         target: Callable[[slice], NDArray[np.float32]],
         progress: Callable[[float], None] | None = None,
     ) -> Iterator[NDArray[np.float32]]:
-        """Yield pieces of the picture of packed rows, put where ``target`` says."""
+        """Yield pieces (n, s·w, 3) of the picture, put color by color where ``target`` says: (3, n, s·w) of rows."""
         try:
             with ThreadPoolExecutor(1) as pool:  # half of compiling waits for one core
                 ready = pool.submit(self._made_ready, *planes.shape[1:])
@@ -156,7 +156,7 @@ class OpenVinoEngine:
                     start = new - (new - rows.start) % self._stripe_rows
                     piece = target(slice(start, rows.stop))
                     composer.compose(slice(start, rows.stop), head, rows.start, piece)
-                    yield piece[s * (new - start) :]
+                    yield piece[:, s * (new - start) :].transpose(1, 2, 0)
             return_freed_memory()  # frame after frame what the C library keeps would grow
         except (RuntimeError, MemoryError) as error:  # OpenVINO raises the first when memory runs out, numpy the second
             height, width = (self._config.shuffle * side for side in planes.shape[1:])
@@ -263,7 +263,7 @@ class _Composer:
             self._free.put(request)
 
     def compose(self, rows: slice, head: ov.Tensor, top: int, out: NDArray[np.float32]) -> None:
-        """Make the picture (s·n, s·w, 3) of packed rows, whole stripes, of a head whose first packed row is ``top``."""
+        """Make the picture (3, s·n, s·w) of packed rows, whole stripes, of a head whose first packed row is ``top``."""
         s, u = self._config.shuffle, self._config.unshuffle
         _, _, width, channels = head.shape
         self._fill(rows.stop + max(self._late, default=0))  # bilinear: one average more is looked at
@@ -275,7 +275,6 @@ class _Composer:
         def make(index: int) -> None:
             start = rows.start + index * self._count
             first, last = ((row - top) // u for row in (start, start + self._count))
-            piece = out[s * (start - rows.start) :][: s * self._count]
             tensors = {"head": ov.Tensor(head, [0, first, 0, 0], [1, last, width, channels])}  # a part, no copy
             if around is not None:
                 stripe = around[index * self._count :][: self._count + 2 * margin(self._config)]
@@ -286,7 +285,9 @@ class _Composer:
             try:
                 for name, tensor in tensors.items():
                     request.set_tensor(name, tensor)
-                request.set_output_tensor(ov.Tensor(piece, shared_memory=True))
+                for name, color in zip(COLORS, out, strict=True):
+                    piece = color[s * (start - rows.start) :][: s * self._count]
+                    request.set_tensor(name, ov.Tensor(piece, shared_memory=True))
                 request.infer(share_outputs=True)
             finally:  # else who waits for it would wait for ever
                 self._free.put(request)
@@ -355,16 +356,16 @@ def _divisor(count: int, limit: int) -> int:
 
 def available_devices() -> dict[str, tuple[str, bool]]:
     """Return the devices there are: their names in full, and whether they compute in bfloat16."""
-    core = _core()
+    devices = core()
     facts = {}
-    for name in core.available_devices:
-        capabilities = core.get_property(name, props.device.capabilities)
-        facts[name] = (str(core.get_property(name, props.device.full_name)), "BF16" in capabilities)
+    for name in devices.available_devices:
+        capabilities = devices.get_property(name, props.device.capabilities)
+        facts[name] = (str(devices.get_property(name, props.device.full_name)), "BF16" in capabilities)
     return facts
 
 
 @functools.cache
-def _core() -> ov.Core:
+def core() -> ov.Core:
     """Return the one OpenVINO core of this process, which lives as long as the process.
 
     On Linux a core's CPU plugin gives the calling thread a stack for signal handlers, and the one before it back as it
