@@ -116,26 +116,31 @@ def _estimate(bands: list[NDArray[np.float32]], factor: float) -> NoiseLevel | N
 
 def _halved(planes: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return planes (P, h, w) as means of 2 × 2, a last odd row or column left out."""
-    count, height, width = planes.shape
+    _, height, width = planes.shape
     whole = planes[:, : height // 2 * 2, : width // 2 * 2]
-    means: NDArray[np.float32] = whole.reshape(count, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
+    rows = whole[:, ::2] + whole[:, 1::2]
+    means: NDArray[np.float32] = (rows[..., ::2] + rows[..., 1::2]) * np.float32(0.25)
     return means
 
 
 def _squares(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return mean and variance, by the Laplacian, of every square of every plane that is not too bright."""
     laplacian = rows[:, :-2] + rows[:, 2:] - 2 * rows[:, 1:-1]
-    laplacian = (laplacian[:, :, :-2] + laplacian[:, :, 2:] - 2 * laplacian[:, :, 1:-1]) / 6  # of noise: its variance
+    laplacian = laplacian[:, :, :-2] + laplacian[:, :, 2:] - 2 * laplacian[:, :, 1:-1]
+    laplacian /= 6  # of noise: its variance
     inner = rows[:, 1:-1, 1:-1]
     side = _SQUARE[len(rows)]
     count, height, width = len(inner), inner.shape[1] // side, inner.shape[2] // side
 
-    def cut(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    def over_squares(values: NDArray[np.float32], function: np.ufunc) -> NDArray[np.float32]:
         whole = values[:, : height * side, : width * side]
-        return whole.reshape(count, height, side, width, side)
+        of_rows = function.reduce(whole.reshape(count, height, side, width * side), axis=2)  # the longer axis last
+        result: NDArray[np.float32] = function.reduce(of_rows.reshape(count, height, width, side), axis=3)
+        return result
 
-    dark = cut(inner).max(axis=(2, 4)) < _BRIGHTEST
-    return cut(inner).mean(axis=(2, 4))[dark], (cut(laplacian) ** 2).mean(axis=(2, 4))[dark]
+    dark = over_squares(inner, np.maximum) < _BRIGHTEST
+    means, squares = (over_squares(values, np.add)[dark] / side**2 for values in (inner, laplacian * laplacian))
+    return means, squares
 
 
 def _lower_line(signal: NDArray[np.float64], variance: NDArray[np.float64]) -> NoiseLevel:
