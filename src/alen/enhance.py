@@ -18,15 +18,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from alen import __version__
+from alen import __version__, levels
 from alen.black_level import proven_black_level
-from alen.cfa import pack_any, reference
+from alen.cfa import reference
 from alen.color import Development, develop
 from alen.developer import Developer
 from alen.engines import MULTIPLE, Engine, Precision
 from alen.engines.openvino import OpenVinoEngine
 from alen.errors import DeviceError, PictureError, SettingsError, UnsupportedRawError, WeightsError
-from alen.levels import LOOK, MAX_RATIO, Look, amplify, check_look, estimate_ratio, normalize, saturation
+from alen.levels import LOOK, MAX_RATIO, Look, check_look, estimate_ratio, normalize, saturation
 from alen.noise_level import estimate_noise_level
 from alen.picture import not_a_number
 from alen.raw import RawImage
@@ -84,8 +84,7 @@ class Amplified:
         period = cfa.size // side  # packed rows of a whole pattern
         first, last = start // period * period, -(-stop // period) * period
         mosaic = self.padding.pad_rows(raw.mosaic, side * first, side * last)
-        normalized = normalize(mosaic, cfa, raw.black_level, raw.white_level)
-        planes = pack_any(amplify(normalized, cfa, raw.white_balance, self.ratio), cfa)
+        planes = levels.amplified_planes(mosaic, cfa, raw.black_level, raw.white_level, raw.white_balance, self.ratio)
         return planes[:, start - first : stop - first]
 
 

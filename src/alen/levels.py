@@ -8,7 +8,7 @@ from typing import Final, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from alen.cfa import CFA, PLANE_COLORS, FilterArray
+from alen.cfa import CFA, PLANE_COLORS, FilterArray, pack_any
 from alen.errors import SettingsError
 
 MAX_RATIO: Final = 300.0
@@ -66,10 +66,7 @@ def normalize(
         >>> normalize(np.array([[512, 600], [400, 16383]], np.uint16), CFA.bayer("RGGB"), (512,) * 4, 16383)[1, 1]
         np.float32(1.0)
     """
-    black = np.asarray(black_level, dtype=np.float64)
-    span = white_level - black
-    if black.shape != (4,) or not np.all(np.isfinite(span)) or np.any(span <= 0):
-        raise SettingsError(f"Four black levels below the white level are needed; got {black_level}, {white_level}.")
+    black, span = np.asarray(black_level, dtype=np.float64), _span(black_level, white_level)
     height, width = mosaic.shape
     planes = cfa.plane_map(cfa.size, width)  # (n, W)
     normalized = np.empty((height, width), dtype=np.float32)
@@ -103,9 +100,7 @@ def amplify(
     Raises:
         SettingsError: A gain or the ratio is not a positive number.
     """
-    gains = np.asarray(white_balance, dtype=np.float64) * ratio
-    if gains.shape != (3,) or not np.all(np.isfinite(gains)) or np.any(gains <= 0):
-        raise SettingsError(f"Three positive gains and a positive ratio are needed; got {white_balance}, {ratio}.")
+    gains = _gains(white_balance, ratio)
     height, width = normalized.shape
     colors = cfa.color_map(cfa.size, width)  # (n, W)
     amplified = np.empty((height, width), dtype=np.float32)
@@ -117,6 +112,48 @@ def amplify(
             dtype=np.float32,
         )
     return amplified
+
+
+def amplified_planes(
+    mosaic: NDArray[np.uint16],
+    cfa: CFA,
+    black_level: tuple[float, float, float, float],
+    white_level: float,
+    white_balance: tuple[float, float, float],
+    ratio: float,
+) -> NDArray[np.float32]:
+    """Return a mosaic normalized, amplified and packed, to the last bit, in half the time: packed as it is, first.
+
+    Args:
+        mosaic: (H, W) uint16, in DN; sides are multiples of the pattern's.
+        cfa: Its pattern, in a phase that `pack_any` takes.
+        black_level: As of `normalize`.
+        white_level: As of `normalize`.
+        white_balance: As of `amplify`.
+        ratio: As of `amplify`.
+
+    Returns:
+        (P, h, w) float32.
+
+    Raises:
+        SettingsError: As of all three.
+    """
+    span = _span(black_level, white_level)
+    gains = _gains(white_balance, ratio)
+    size, side = cfa.size, cfa.packed_side
+    plane_map = cfa.plane_map(size, size)
+    factors = (np.asarray(black_level), 1 / span, gains[[0, 1, 1, 2]])  # of R, Gr, Gb and B
+    black, scale, gain = (pack_any(of_plane[plane_map].astype(np.float32), cfa) for of_plane in factors)
+    packed = pack_any(mosaic, cfa)
+    planes = np.empty(packed.shape, dtype=np.float32)
+    period = size // side  # packed rows of a whole pattern
+    for y in range(period):
+        for x in range(period):  # of Bayer one piece
+            part = planes[:, y::period, x::period]
+            np.subtract(packed[:, y::period, x::period], black[:, y, x, None, None], out=part)
+            part *= scale[:, y, x, None, None]
+            part *= gain[:, y, x, None, None]
+    return planes
 
 
 def exposure_ratio(reference_s: float, short_s: float, cap: float = MAX_RATIO) -> float:
@@ -209,3 +246,20 @@ def _block_brightness(
     lines = sum(mosaic[y::n] * weights[y] for y in range(n))  # (rows × side/n, columns × side)
     blocks = np.asarray(lines).reshape(rows, side // n, columns, side)
     return np.asarray(blocks.sum(axis=(1, 3), dtype=np.float64))
+
+
+def _span(black_level: tuple[float, float, float, float], white_level: float) -> NDArray[np.float64]:
+    """Return what lies between black and white, of R, Gr, Gb and B; raises SettingsError if that is nothing."""
+    black = np.asarray(black_level, dtype=np.float64)
+    span: NDArray[np.float64] = white_level - black
+    if black.shape != (4,) or not np.all(np.isfinite(span)) or np.any(span <= 0):
+        raise SettingsError(f"Four black levels below the white level are needed; got {black_level}, {white_level}.")
+    return span
+
+
+def _gains(white_balance: tuple[float, float, float], ratio: float) -> NDArray[np.float64]:
+    """Return the factors of R, G and B; raises SettingsError unless they are positive numbers."""
+    gains: NDArray[np.float64] = np.asarray(white_balance, dtype=np.float64) * ratio
+    if gains.shape != (3,) or not np.all(np.isfinite(gains)) or np.any(gains <= 0):
+        raise SettingsError(f"Three positive gains and a positive ratio are needed; got {white_balance}, {ratio}.")
+    return gains

@@ -139,8 +139,8 @@ def _squares(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np
         return result
 
     dark = over_squares(inner, np.maximum) < _BRIGHTEST
-    means, squares = (over_squares(values, np.add)[dark] / side**2 for values in (inner, laplacian * laplacian))
-    return means, squares
+    means, squares = (over_squares(values, np.add)[dark] for values in (inner, laplacian * laplacian))
+    return means * np.float32(1 / side**2), squares * np.float32(1 / side**2)
 
 
 def _lower_line(signal: NDArray[np.float64], variance: NDArray[np.float64]) -> NoiseLevel:
