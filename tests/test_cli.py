@@ -521,6 +521,7 @@ def test_info_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "exposure_time_s",
         "aperture",
         "orientation",
+        "lens_shading_stops",
         "estimated_ratio",
         "estimated_gain_dn_per_e",
         "estimated_read_noise_dn",

@@ -68,6 +68,19 @@ def test_the_layout_in_memory_does_not_matter() -> None:
         np.testing.assert_array_equal(_developed(other, np.uint8, 0, 5.0), expected)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_shading_is_that_of_numpy(dtype: Whole) -> None:
+    rgb, rng = _scene(61, 283), np.random.default_rng(1)
+    gains = rng.uniform(1, 3, (3, 61, 283)).astype(np.float32)
+    development, largest = Development.of(MATRIX, exposure_ev=0.3, clip_level=5.0), int(np.iinfo(dtype).max)
+    out = np.empty(rgb.shape, dtype)
+    Developer(development, dtype, is_shaded=True).develop(rgb, out, gains)
+    expected = develop(rgb, MATRIX, exposure_ev=0.3, clip_level=5.0, shading=lambda start, stop: gains[:, start:stop])
+    assert np.abs(out - np.rint(expected.astype(np.float64) * largest)).max() <= 1
+    unshaded = develop(rgb, MATRIX, exposure_ev=0.3, clip_level=5.0)
+    assert np.abs(expected - unshaded).max() > 0.05
+
+
 def test_rows_make_the_whole() -> None:
     """Developed into parts of a picture, which nothing else of it is changed by."""
     rgb = _scene(90, 331)

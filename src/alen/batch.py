@@ -53,6 +53,9 @@ Format = Literal["jpg", "png", "tif"]
 _OVERLAP_PX: Final = 40_000_000
 """Frames up to this size are read and written beside others: each takes another 2 and 3 to 12 bytes per pixel."""
 
+_NOT_SHADED: Final = "The file's correction of lens shading is for pictures; this linear file has the sensor's values."
+"""A warning."""
+
 _SAME_SUFFIX: Final = {".jpeg": ".jpg", ".tiff": ".tif"}
 """Two spellings of a suffix."""
 
@@ -371,7 +374,7 @@ def _write(made: _Made, settings: PictureSettings) -> Done:
         size_px=(height, width) if is_turned else (width, height),
         ratio=result.ratio,
         ratio_is_estimated=result.ratio_is_estimated,
-        warnings=(*raw.warnings, *made.warnings),
+        warnings=(*raw.warnings, *made.warnings, *([_NOT_SHADED] if settings.linear and raw.lens_shading else [])),
         seconds=clock.seconds,
     )
 

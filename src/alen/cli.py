@@ -359,6 +359,7 @@ def _facts(raw: RawImage) -> dict[str, Any]:
         "exposure_time_s": raw.exposure_time_s,
         "aperture": raw.aperture,
         "orientation": raw.orientation,
+        "lens_shading_stops": None if raw.lens_shading is None else raw.lens_shading.largest_stops,
         "estimated_ratio": ratio,
         **_noise(raw, black),
         "warnings": [*raw.warnings, *out_of_range(raw, ratio, black, ratio_is_estimated=True)],
@@ -400,6 +401,7 @@ def _readable(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("white balance R, G, B", ", ".join(f"{value:.3g}" for value in facts["white_balance"])),
         ("exposure", _exposure(facts["exposure_time_s"], facts["aperture"], facts["iso"])),
         ("orientation", _ORIENTATIONS[facts["orientation"]]),
+        *_lens_shading(facts["lens_shading_stops"]),
         ("estimated ratio", f"{facts['estimated_ratio']:.3g}"),
         ("estimated noise", _noise_in_words(facts["estimated_gain_dn_per_e"], facts["estimated_read_noise_dn"])),
     ]
@@ -412,6 +414,11 @@ def _used_black_level(facts: dict[str, Any]) -> list[tuple[str, str]]:
     if used == facts["black_level_dn"]:
         return []
     return [("black level used", ", ".join(f"{value:.2f}" for value in used))]
+
+
+def _lens_shading(stops: float | None) -> list[tuple[str, str]]:
+    """Return a row if the file says what its lens loses."""
+    return [] if stops is None else [("lens shading", f"corrected in pictures, by up to {stops:.2g} stops")]
 
 
 def _noise_in_words(gain: float | None, read_noise: float | None) -> str:

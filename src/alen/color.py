@@ -33,6 +33,9 @@ _One = Callable[[Any], Any]
 _Two = Callable[[Any, Any], Any]
 """Functions of one and of two values."""
 
+Shading = Callable[[int, int], NDArray[np.float32]]
+"""Gains of R, G and B for rows ``start`` to ``stop`` of a picture: (3, stop − start, W)."""
+
 RGB_FROM_XYZ: Final = (
     (3.2404542, -1.5371385, -0.4985314),
     (-0.9692660, 1.8760108, 0.0415560),
@@ -181,6 +184,7 @@ def develop(
     *,
     exposure_ev: float = 0.0,
     clip_level: float,
+    shading: Shading | None = None,
     out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Develop linear camera RGB into a display-encoded sRGB picture.
@@ -192,6 +196,8 @@ def develop(
         clip_level: Camera RGB value at which the first channel of the sensor saturates: the ratio × the smallest white
             balance gain, which is the ratio itself where green (gain 1) has the smallest. Pixels at or above come out
             neutral.
+        shading: Gains of R, G and B (3, n, W) for rows ``start`` to ``stop``, which give back what the lens lost; by
+            default 1. Clipped pixels are told before.
         out: Where to put the result: (H, W, 3) float32; may be ``camera_rgb`` itself. By default a new array.
 
     Returns:
@@ -211,7 +217,8 @@ def develop(
     rows = max(1, _BLOCK // 2 // max(width, 1))
     for top in range(0, height, rows):
         colors = np.ascontiguousarray(camera_rgb[top : top + rows].transpose(2, 0, 1))  # (3, rows, W)
-        for index, color in enumerate(development.develop(tuple(colors), np.maximum, np.minimum, np.sqrt)):
+        gains = None if shading is None else tuple(shading(top, min(top + rows, height)))
+        for index, color in enumerate(development.develop(tuple(colors), gains, np.maximum, np.minimum, np.sqrt)):
             encoded = eotf_inverse_srgb(color)
             np.clip(encoded, 0, 1, out=picture[top : top + rows, :, index])
     return picture
@@ -264,15 +271,17 @@ class Development:
             shoulder_scale=((1 - _SHOULDER) / (white - _SHOULDER)) ** 4,
         )
 
-    def develop(self, camera_rgb: _Colors, maximum: _Two, minimum: _Two, sqrt: _One) -> _Colors:
-        """Develop camera RGB, three values or arrays of one shape, into linear sRGB."""
+    def develop(
+        self, camera_rgb: _Colors, shading: _Colors | None, maximum: _Two, minimum: _Two, sqrt: _One
+    ) -> _Colors:
+        """Develop camera RGB, three values or arrays of one shape, into linear sRGB; ``shading`` are their gains."""
         limited = [maximum(minimum(color, _LIMIT), -_LIMIT) for color in camera_rgb]
-        red, green, blue = self._neutralized(limited, maximum, minimum)
+        red, green, blue = self._neutralized(limited, shading, maximum, minimum)
         rgb, neutral = self._converted(red * self.gain, green * self.gain, blue * self.gain, maximum)
         rgb = _fitted(rgb, maximum(neutral, 0.0), maximum, minimum)
         return self._rolled_off(rgb, maximum, minimum, sqrt)
 
-    def _neutralized(self, rgb: Sequence[Any], maximum: _Two, minimum: _Two) -> _Colors:
+    def _neutralized(self, rgb: Sequence[Any], shading: _Colors | None, maximum: _Two, minimum: _Two) -> _Colors:
         """Blend pixels whose sensor values are clipped to the neutral of their largest channel.
 
         White balance sends a clipped pixel to (gain R, 1, gain B) × clip level, which looks magenta. Green, with the
@@ -284,6 +293,8 @@ class Development:
         ramp = minimum(maximum((level - _CLIP_START) * (1 / (_CLIP_END - _CLIP_START)), 0.0), 1.0)
         weight = ramp * ramp * (3.0 - ramp * 2.0)
         rest = 1.0 - weight
+        if shading is not None:  # after the sensor's values have told what is clipped, and before that gets neutral
+            red, green, blue = red * shading[0], green * shading[1], blue * shading[2]
         neutral = maximum(maximum(red, green), blue) * weight
         # not channel + weight × (largest − channel), which would round differently in each channel at weight 1
         return red * rest + neutral, green * rest + neutral, blue * rest + neutral

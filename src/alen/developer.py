@@ -8,7 +8,7 @@ instead of arrays; only the sRGB curve's power is computed differently, to 1e-6.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Self
 
 import numpy as np
@@ -26,6 +26,7 @@ _PIXELS: Final = 16_384
 """Pixels that are developed at a time: what is between the steps stays in the processor's second-level cache."""
 
 _COLORS: Final = ("red", "green", "blue")
+_SHADING: Final = ("red_shading", "green_shading", "blue_shading")
 _NUMBERS: Final = {"red_shares": 3, "blue_shares": 3, "clip_scale": 1, "gain": 1, "white": 1, "shoulder_scale": 1}
 """The inputs that differ from picture to picture, and how many numbers they are: those of `Development`."""
 
@@ -36,43 +37,53 @@ class Developer:
     Args:
         development: How.
         dtype: Of the picture: np.uint8 or np.uint16, in its full range.
+        is_shaded: Whether pixels come with gains that give back what the lens lost.
     """
 
-    def __init__(self, development: Development, dtype: type[np.uint8] | type[np.uint16]) -> None:
+    def __init__(
+        self, development: Development, dtype: type[np.uint8] | type[np.uint16], *, is_shaded: bool = False
+    ) -> None:
         self._dtype = dtype
-        self._request = _compiled(np.dtype(dtype).name).create_infer_request()
+        self._request = _compiled(np.dtype(dtype).name, is_shaded).create_infer_request()
         for name, count in _NUMBERS.items():
             numbers = np.array(getattr(development, name), dtype=np.float32).reshape(count)
             self._request.set_tensor(name, ov.Tensor(numbers))
 
-    def develop(self, camera_rgb: NDArray[np.float32], out: NDArray[Any]) -> None:
+    def develop(
+        self, camera_rgb: NDArray[np.float32], out: NDArray[Any], shading: NDArray[np.float32] | None = None
+    ) -> None:
         """Develop some rows.
 
         Args:
             camera_rgb: (H, W, 3) as of `alen.color.develop`; fastest with each color a plane of its own in memory.
             out: (H, W, 3) uint8 or uint16, contiguous; where they go.
+            shading: (3, H, W) gains, if there are such.
         """
-        colors = [np.ascontiguousarray(camera_rgb[..., index]).reshape(-1) for index in range(3)]
+        planes = [*np.moveaxis(camera_rgb, 2, 0), *(() if shading is None else shading)]
+        flat = [np.ascontiguousarray(plane).reshape(-1) for plane in planes]
         pixels = out.reshape(-1, 3)
-        for start in range(0, len(pixels), _PIXELS):
-            parts = [color[start : start + _PIXELS] for color in colors]
-            count = len(parts[0])
-            is_whole = count == _PIXELS
-            if not is_whole:
-                parts = [np.concatenate([part, np.zeros(_PIXELS - count, np.float32)]) for part in parts]
-            target = pixels[start : start + count] if is_whole else np.empty((_PIXELS, 3), self._dtype)
-            for name, part in zip(_COLORS, parts, strict=True):
-                self._request.set_tensor(name, ov.Tensor(part, shared_memory=True))
-            self._request.set_output_tensor(ov.Tensor(target, shared_memory=True))
-            self._request.infer(share_outputs=True)
-            if not is_whole:
-                pixels[start:] = target[:count]
+        whole = len(pixels) // _PIXELS * _PIXELS
+        for start in range(0, whole, _PIXELS):
+            self._develop([values[start : start + _PIXELS] for values in flat], pixels[start : start + _PIXELS])
+        rest = len(pixels) - whole
+        if rest:
+            target = np.empty((_PIXELS, 3), self._dtype)
+            self._develop([np.pad(values[whole:], (0, _PIXELS - rest)) for values in flat], target)
+            pixels[whole:] = target[:rest]
+
+    def _develop(self, inputs: Sequence[NDArray[np.float32]], target: NDArray[Any]) -> None:
+        """Develop as many pixels as the graph takes."""
+        for name, values in zip(_COLORS + _SHADING, inputs, strict=False):
+            self._request.set_tensor(name, ov.Tensor(values, shared_memory=True))
+        self._request.set_output_tensor(ov.Tensor(target, shared_memory=True))
+        self._request.infer(share_outputs=True)
 
 
 @functools.cache
-def _compiled(dtype: str) -> Any:
-    """Return the graph: `_COLORS` (n,) and `_NUMBERS` → (n, 3)."""
-    colors = [ops.parameter([_PIXELS], np.float32, name=name) for name in _COLORS]
+def _compiled(dtype: str, is_shaded: bool) -> Any:
+    """Return the graph: `_COLORS` (n,), perhaps `_SHADING` (n,), and `_NUMBERS` → "picture" (n, 3)."""
+    names = _COLORS + _SHADING if is_shaded else _COLORS
+    pixels = [ops.parameter([_PIXELS], np.float32, name=name) for name in names]
     numbers = {name: ops.parameter([count], np.float32, name=name) for name, count in _NUMBERS.items()}
     apart = {
         name: [_Value(number) for number in ops.split(node, 0, _NUMBERS[name]).outputs()]
@@ -80,8 +91,9 @@ def _compiled(dtype: str) -> Any:
     }
     fields: dict[str, Any] = {name: each[0] if len(each) == 1 else tuple(each) for name, each in apart.items()}
     development = Development(**fields)
-    red, green, blue = (_Value(color) for color in colors)
-    linear = development.develop((red, green, blue), _Value.maximum, _Value.minimum, _Value.sqrt)
+    red, green, blue, *gains = (_Value(values) for values in pixels)
+    shading = (gains[0], gains[1], gains[2]) if gains else None
+    linear = development.develop((red, green, blue), shading, _Value.maximum, _Value.minimum, _Value.sqrt)
     largest = float(np.iinfo(dtype).max)
     rounded = [
         ops.round(
@@ -91,7 +103,7 @@ def _compiled(dtype: str) -> Any:
     ]
     planes = ops.concat([ops.unsqueeze(color, np.array([0])) for color in rounded], 0)
     picture = ops.transpose(ops.convert(planes, dtype.replace("uint", "u")), [1, 0])
-    model = ov.Model([ops.result(picture, name="picture")], [*colors, *numbers.values()], "alen_development")
+    model = ov.Model([ops.result(picture, name="picture")], [*pixels, *numbers.values()], "alen_development")
     settings: dict[Any, Any] = {
         hints.inference_precision: ov.Type.f32,
         hints.enable_cpu_pinning: False,

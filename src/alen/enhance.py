@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from alen import __version__, levels
 from alen.black_level import proven_black_level
 from alen.cfa import reference
-from alen.color import Development, develop
+from alen.color import Development, Shading, develop
 from alen.developer import Developer
 from alen.engines import MULTIPLE, Engine, Precision
 from alen.engines.openvino import OpenVinoEngine
@@ -154,7 +154,23 @@ class Enhanced:
             exposure_ev: Brighter (above 0) or darker by this many stops.
             out: Where to put it; ``linear`` itself, if that is no longer needed. By default a new array.
         """
-        return develop(self.linear, self.raw.cam2rgb, exposure_ev=exposure_ev, clip_level=self.clip_level, out=out)
+        return develop(
+            self.linear,
+            self.raw.cam2rgb,
+            exposure_ev=exposure_ev,
+            clip_level=self.clip_level,
+            shading=self.shading,
+            out=out,
+        )
+
+    @property
+    def shading(self) -> Shading | None:
+        """What gives back what the lens lost, for frames of the size of ``linear``, which may have been reduced.
+
+        None if the RAW file does not say it.
+        """
+        shading = self.raw.lens_shading
+        return None if shading is None else shading.over(*self.linear.shape[:2])
 
     @property
     def clip_level(self) -> float:
@@ -291,13 +307,15 @@ class Enhancer:
 
         development = Development.of(raw.cam2rgb, exposure_ev=exposure_ev, clip_level=clip_level)
 
+        shading = None if raw.lens_shading is None else raw.lens_shading.over(*raw.mosaic.shape)
+
         def start() -> Callable[[slice, NDArray[np.float32]], None]:
-            developer = Developer(development, dtype)
+            developer = Developer(development, dtype, is_shaded=shading is not None)
 
             def finish_piece(rows: slice, piece: NDArray[np.float32]) -> None:
                 if np.isnan(piece.max()):  # max passes nan on
                     raise PictureError(not_a_number(raw.name))
-                developer.develop(piece, picture[rows])
+                developer.develop(piece, picture[rows], None if shading is None else shading(rows.start, rows.stop))
 
             return finish_piece
 

@@ -39,6 +39,7 @@ from alen.errors import (
     SettingsError,
     UnsupportedRawError,
 )
+from alen.lens_shading import LensShading, read_lens_shading
 from alen.levels import normalize
 from alen.white_balance import estimate_white_balance
 
@@ -171,6 +172,8 @@ class RawImage:
     noise_profile: tuple[tuple[float, float], ...] | None
     """DNG NoiseProfile: (scale, offset) for all colors or for each; variance = scale · x + offset of the normalized
     signal x. None if missing."""
+    lens_shading: LensShading | None = None
+    """What the lens loses toward the corners, if a DNG says so; the mosaic has not been corrected."""
     warnings: tuple[str, ...]
     """What had to be assumed, one sentence each."""
     name: str
@@ -535,8 +538,7 @@ def _interpret(opened: _Opened) -> RawImage:
     sizes = raw.sizes
     if sizes.pixel_aspect != 1:
         warnings.append(f"The pixels are not square (aspect {sizes.pixel_aspect:g}); the picture looks stretched.")
-    if mosaic_directory is not None and 51009 in mosaic_directory.fields:
-        warnings.append("The DNG asks for corrections, such as of lens shading (OpcodeList2), that are not applied.")
+    lens_shading = _lens_shading(mosaic_directory, cfa, (sizes.height, sizes.width), warnings)
     mosaic = np.array(raw.raw_image_visible, dtype=np.uint16, order="C")  # a copy
     _check_mosaic(mosaic, black_level, white_level, name, kind)
     mosaic.flags.writeable = False
@@ -563,6 +565,7 @@ def _interpret(opened: _Opened) -> RawImage:
         camera=camera,
         exif=_exif(tags, exposure),
         noise_profile=_noise_profile(structure),
+        lens_shading=lens_shading,
         warnings=tuple(warnings),
         name=name,
     )
@@ -834,6 +837,26 @@ def _noise_profile(structure: list[Directory]) -> tuple[tuple[float, float], ...
         if numbers and len(numbers) % 2 == 0 and np.all(np.isfinite(numbers)) and min(numbers) >= 0:
             return tuple(zip(numbers[::2], numbers[1::2], strict=True))
     return None
+
+
+def _lens_shading(
+    directory: Directory | None, cfa: CFA, visible: tuple[int, int], warnings: list[str]
+) -> LensShading | None:
+    """Return the corrections of a DNG's OpcodeList2; warns of others."""
+    if directory is None or 51009 not in directory.fields:
+        return None
+    values = directory.fields[51009].values
+    active = directory.integers(50829) or (0, 0, *directory.integers(257)[:1], *directory.integers(256)[:1])
+    shading: LensShading | None = None
+    others: tuple[str, ...] = ("corrections for another area",)
+    if isinstance(values, bytes) and len(active) == 4 and (active[2] - active[0], active[3] - active[1]) == visible:
+        shading, others = read_lens_shading(values, cfa, *visible)
+    if others:
+        warnings.append(
+            f"The DNG asks for corrections (OpcodeList2: {', '.join(others)}) that are not applied"
+            f"{'; its lens shading is corrected' if shading is not None else ''}."
+        )
+    return shading
 
 
 def _exif(tags: _Tags, exposure: _Exposure) -> bytes | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from alen.color import develop
+from alen.color import Shading, develop
 from alen.demosaic import demosaic_linear
 from alen.enhance import Enhanced, amplified_planes
 from alen.levels import MAX_RATIO
@@ -115,21 +116,30 @@ def sheet_ratios(ratio: float) -> tuple[float, ...]:
 def _without_network(enhanced: Enhanced, exposure_ev: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return the frame as shot and the merely brightened frame, (H, W, 3) uint8, sensor orientation."""
     amplified = amplified_planes(enhanced.raw, enhanced.ratio)
-    ratio, side = enhanced.ratio, amplified.side
-    _, rows, columns = amplified.shape
-    shot = np.empty((side * rows, side * columns, 3), dtype=np.uint8)
+    ratio, side, padding = enhanced.ratio, amplified.side, amplified.padding
+    matrix, clip_level, whole_shading = enhanced.raw.cam2rgb, enhanced.clip_level, enhanced.shading
+    height, width, _ = enhanced.linear.shape
+    rows = amplified.shape[1]
+    shot = np.empty((height, width, 3), dtype=np.uint8)
     brightened = np.empty_like(shot)
     for top in range(0, rows, _STRIPE):
         bottom = min(top + _STRIPE, rows)
         first, last = max(top - 2, 0), min(bottom + 2, rows)  # the filters reach one pattern further
-        rgb = demosaic_linear(amplified.rows(first, last))[side * (top - first) :][: side * (bottom - top)]
-        here = slice(side * top, side * bottom)
-        matrix, clip_level = enhanced.raw.cam2rgb, enhanced.clip_level
-        brightened[here] = _quantize(develop(rgb, matrix, exposure_ev=exposure_ev, clip_level=clip_level))
-        rgb /= np.float32(ratio)
-        shot[here] = _quantize(develop(rgb, matrix, clip_level=clip_level / ratio))
-    crop = amplified.padding.crop
-    return crop(shot), crop(brightened)
+        here = slice(max(side * top - padding.top, 0), min(side * bottom - padding.top, height))
+        begin = here.start + padding.top - side * first
+        rgb = demosaic_linear(amplified.rows(first, last))[begin : begin + here.stop - here.start]
+        rgb = rgb[:, padding.left : padding.left + width]
+        shading = None if whole_shading is None else partial(_moved, whole_shading, here.start)
+        brightened[here] = _quantize(
+            develop(rgb, matrix, exposure_ev=exposure_ev, clip_level=clip_level, shading=shading)
+        )
+        shot[here] = _quantize(develop(rgb / np.float32(ratio), matrix, clip_level=clip_level / ratio, shading=shading))
+    return shot, brightened
+
+
+def _moved(shading: Shading, offset: int, start: int, stop: int) -> NDArray[np.float32]:
+    """Return the gains of rows that are counted from another row than the first."""
+    return shading(offset + start, offset + stop)
 
 
 def _quantize(picture: NDArray[np.float32]) -> NDArray[np.uint8]:

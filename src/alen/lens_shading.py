@@ -1,0 +1,159 @@
+"""Lens shading: what a DNG says a lens and its sensor lose toward the corners, and the gains that give it back.
+
+Cameras that leave the correction to the RAW converter (phones, action cameras) write GainMap opcodes into OpcodeList2:
+a coarse grid of gains for each plane of the mosaic. Source: Adobe's Digital Negative Specification 1.6.0.0, chapter 7,
+"Opcode List Processing" and "GainMap". The gains are meant for the linear mosaic; here the clean linear picture gets
+them, so that the network sees the noise of a sensor, not that of its corners amplified.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alen.cfa import CFA
+from alen.color import Shading
+
+_GAIN_MAP: Final = 9
+"""The opcode's number."""
+
+_HEADER: Final = struct.Struct(">4I")
+"""Number, DNG version, flags, bytes that follow; opcodes are big-endian whatever the file is."""
+
+_MAP: Final = struct.Struct(">10I4dI")
+"""Top, left, bottom, right, plane, planes, row pitch, column pitch, points down and across, their spacing and origin
+down and across in shares of the frame, planes of the map."""
+
+_MAX_POINTS: Final = 1 << 20
+_MAX_GAIN: Final = 100.0
+"""What lies beyond is damaged."""
+
+
+@dataclass(frozen=True, eq=False)
+class GainMap:
+    """Gains at the points of a grid, for a part of the mosaic's colors; between them they are bilinear."""
+
+    gains: NDArray[np.float32]
+    """(V, H)."""
+    origin: tuple[float, float]
+    """Where the first point lies, down and across, in shares of the frame."""
+    spacing: tuple[float, float]
+    """From one point to the next, likewise."""
+
+    def over(self, height: int, width: int) -> Callable[[int, int], NDArray[np.float32]]:
+        """Return what gives the gains (n, width) of rows ``start`` to ``stop`` of a frame (height, width)."""
+        across = self.gains @ self._weights(1, np.arange(width), width).T  # (V, width)
+
+        def rows(start: int, stop: int) -> NDArray[np.float32]:
+            gains: NDArray[np.float32] = self._weights(0, np.arange(start, stop), height) @ across
+            return gains
+
+        return rows
+
+    def _weights(self, axis: int, pixels: NDArray[np.intp], size: int) -> NDArray[np.float32]:
+        """Return how much of each point of the grid (points,) pixels take, (pixels, points)."""
+        points = self.gains.shape[axis]
+        place = (pixels + 0.5) / size - self.origin[axis]
+        place = np.clip(place / self.spacing[axis] if points > 1 else 0 * place, 0, points - 1)
+        weights: NDArray[np.float32] = np.maximum(1 - np.abs(place[:, None] - np.arange(points)), 0).astype(np.float32)
+        return weights
+
+
+@dataclass(frozen=True, eq=False)
+class LensShading:
+    """The gains of a picture's colors."""
+
+    maps: tuple[tuple[GainMap, ...], ...]
+    """Of the planes R, Gr, Gb and B: the maps that each is multiplied by."""
+
+    def over(self, height: int, width: int) -> Shading:
+        """Return what gives the gains of R, G and B for rows of a frame of any size, (3, n, width) float32.
+
+        That of green is the mean of those of its two planes.
+        """
+        planes = [[of_map.over(height, width) for of_map in maps] for maps in self.maps]
+
+        def rows(start: int, stop: int) -> NDArray[np.float32]:
+            red, green_red, green_blue, blue = (
+                math.prod((of_map(start, stop) for of_map in plane), start=np.float32(1)) for plane in planes
+            )
+            gains = np.empty((3, stop - start, width), dtype=np.float32)
+            for gain, color in zip(gains, (red, (green_red + green_blue) * np.float32(0.5), blue), strict=True):
+                gain[...] = color
+            return gains
+
+        return rows
+
+    @property
+    def largest_stops(self) -> float:
+        """The largest gain in stops."""
+        return math.log2(max(math.prod(float(of_map.gains.max()) for of_map in maps) for maps in self.maps))
+
+
+def read_lens_shading(opcodes: bytes, cfa: CFA, height: int, width: int) -> tuple[LensShading | None, tuple[str, ...]]:
+    """Read the value of OpcodeList2.
+
+    Args:
+        opcodes: The value.
+        cfa: Filter array of the mosaic.
+        height: Rows of the mosaic: the DNG's active area.
+        width: Columns of it.
+
+    Returns:
+        The gains, None if there are none, and what else it asks for, in a few words each. Of a damaged list nothing is
+        used.
+    """
+    maps: list[list[GainMap]] = [[], [], [], []]
+    others: list[str] = []
+    try:
+        (count,) = struct.unpack_from(">I", opcodes)
+        offset = 4
+        for _ in range(count):
+            number, _, _, size = _HEADER.unpack_from(opcodes, offset)
+            parameters = opcodes[offset + _HEADER.size :][:size]
+            offset += _HEADER.size + size
+            if number == _GAIN_MAP:
+                gain_map, planes = _gain_map(parameters, cfa, height, width)
+                for plane in planes:
+                    maps[plane].append(gain_map)
+                if not planes:
+                    others.append("gains for a part of the pixels")
+            else:
+                others.append(f"opcode {number}")
+    except (struct.error, ValueError):
+        return None, ("a damaged list",)
+    return LensShading(tuple(map(tuple, maps))) if any(maps) else None, tuple(dict.fromkeys(others))
+
+
+def _gain_map(parameters: bytes, cfa: CFA, height: int, width: int) -> tuple[GainMap, set[int]]:
+    """Return a map and the planes it is for, none if it is for pixels that are no plane.
+
+    Raises:
+        ValueError: It is damaged.
+        struct.error: It is cut off.
+    """
+    top, left, bottom, right, plane, planes, row_pitch, column_pitch, down, across, *grid, map_planes = (
+        _MAP.unpack_from(parameters)
+    )
+    if not 0 < down * across <= _MAX_POINTS or map_planes < 1:
+        raise ValueError("no grid")
+    gains = np.frombuffer(parameters, dtype=">f4", count=down * across * map_planes, offset=_MAP.size)
+    gains = gains.reshape(down, across, map_planes)[..., 0].astype(np.float32)  # a mosaic is one plane
+    v, h, first, second = grid
+    is_grid = all(map(math.isfinite, grid)) and (v > 0 or down == 1) and (h > 0 or across == 1)
+    if not is_grid or not np.all((gains > 0) & (gains <= _MAX_GAIN)):
+        raise ValueError("no gains")
+    gain_map = GainMap(gains, (first, second), (v, h))
+    pitch = row_pitch, column_pitch
+    is_whole = top < row_pitch and left < column_pitch and bottom > height - row_pitch and right > width - column_pitch
+    if plane != 0 or planes < 1 or not is_whole:
+        return gain_map, set()
+    if pitch == (1, 1):
+        return gain_map, {0, 1, 2, 3}
+    return gain_map, {int(cfa.plane_map(2, 2)[top, left])} if pitch == (2, 2) and cfa.is_bayer else set()
