@@ -15,7 +15,7 @@ from alen.batch import Done, Failed, Job, PictureSettings, enhance_files
 from alen.cfa import CFA
 from alen.dng import write_cfa_dng
 from alen.enhance import Enhancer, Finished
-from alen.errors import DeviceError, PictureError
+from alen.errors import DeviceError, PictureError, SettingsError
 from alen.raw import RawImage
 
 _SETTINGS = PictureSettings(ratio=4.0)
@@ -115,3 +115,50 @@ def test_progress_never_goes_back(tmp_path: Path) -> None:
         reached += [done + share for share in told]
         told.clear()
     assert reached == [0.5, 1.5, 2.5, 3.5]
+
+
+def test_what_the_system_refuses_is_a_failure_of_that_file(tmp_path: Path) -> None:
+    """A name that is too long for the file system, beside others."""
+    first, second = _jobs(tmp_path, 2)
+    unlucky = Job(first.source, tmp_path / ("n" * 252 + ".jpg"))
+    outcomes = _run([first, unlucky, second], _Enhancer())
+    assert [isinstance(outcome, Done) for outcome in outcomes] == [True, False, True]
+    assert "too long" in str(cast(Failed, outcomes[1]).error)
+    longest = Job(first.source, tmp_path / ("n" * 251 + ".jpg"))
+    assert isinstance(_run([longest], _Enhancer())[0], Done)
+
+
+def test_failures_hold_no_frames(tmp_path: Path) -> None:
+    """Who keeps outcomes keeps no RAW images with them."""
+    jobs = _jobs(tmp_path, 1)
+
+    def during(_: str) -> None:
+        try:
+            raise ValueError
+        except ValueError as error:
+            raise DeviceError("too hot") from error
+
+    (failed,) = _run(jobs, _Enhancer(during))
+    error: BaseException | None = cast(Failed, failed).error
+    assert isinstance(error, DeviceError)
+    while error is not None:
+        assert error.__traceback__ is None
+        error = error.__cause__
+
+
+def test_a_file_that_is_named_twice_is_one(tmp_path: Path) -> None:
+    (job,) = _jobs(tmp_path, 1)
+    (tmp_path / "sub").mkdir()
+    again = tmp_path / "sub" / ".." / job.source.name
+    assert batch.find_raw_files([job.source, again, tmp_path]) == [job.source]
+    link = tmp_path / "link.dng"
+    link.symlink_to(job.source)
+    assert batch.find_raw_files([job.source, link]) == [job.source, link]
+    planned = batch.plan([tmp_path / "sub" / ".." / "a.dng", tmp_path / "a.nef"], output=f"{tmp_path}/sub/../")
+    assert planned[1].problem is not None
+
+
+@pytest.mark.parametrize("exposure_ev", [20.5, -21.0, float("nan"), float("inf")])
+def test_exposures_out_of_range_are_refused_before_any_work(exposure_ev: float) -> None:
+    with pytest.raises(SettingsError, match="stops"):
+        PictureSettings(exposure_ev=exposure_ev)

@@ -398,6 +398,8 @@ def test_frames_beyond_the_memory_allowed_are_refused(
     assert "in.dng: 0 megapixels need about 0.8 GB, more than the 0.1 GB" in capsys.readouterr().err
     assert not (folder / "in.alen.jpg").exists()
     assert main([*common, "-1"]) == 2
+    assert main([*common, "inf"]) == 2
+    assert main([*common, "nan"]) == 2
     assert main([*common, "1"]) == 0
 
 

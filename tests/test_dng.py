@@ -1,6 +1,7 @@
 import io
 import itertools
 import stat
+import struct
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -257,3 +258,20 @@ def test_damaged_structures_are_read_as_far_as_they_go() -> None:
     loop[-4:] = (8).to_bytes(4, "little")  # the next directory is this one
     assert len(read_directories(bytes(loop))) == 1
     assert read_directories(b"") == read_directories(b"II") == read_directories(b"no TIFF file") == []
+
+
+@pytest.mark.parametrize("tag", [330, 34665, 34853])
+@pytest.mark.parametrize("pointer", [-5000, -3, -1, 2**31 - 1])
+def test_pointers_outside_are_damage(tag: int, pointer: int) -> None:
+    """Negative ones, too, as an SLONG can be."""
+    data = struct.pack("<2sHI", b"II", 42, 8) + struct.pack("<HHHIi", 1, tag, 9, 1, pointer) + b"\0" * 4
+    assert any(directory.is_damaged for directory in read_directories(data))
+
+
+def test_values_that_repeat_the_file_are_not_kept() -> None:
+    entries = 3000
+    head = struct.pack("<2sHI", b"II", 42, 8) + struct.pack("<H", entries)
+    table = b"".join(struct.pack("<HHII", 1000 + index, 7, 30_000, 8) for index in range(entries))
+    (directory,) = read_directories(head + table + b"\0" * 4)
+    assert directory.is_damaged
+    assert sum(len(field.values) for field in directory.fields.values()) < 2 * len(table)

@@ -207,6 +207,26 @@ def test_stripes_are_the_picture() -> None:
     assert shares == sorted(shares)
 
 
+def test_after_a_failure_it_compiles_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the size before it, too, whose graphs are gone."""
+    config = dataclasses.replace(_CONFIGS["shipped"], widths=(4, 4, 8, 8))
+    engine = OpenVinoEngine(_weights(_network(config)), precision="float32", threads=1)
+    small, large = _planes(16, 32), _planes(32, 48)
+    before = engine.run(small)
+    compile_model = OpenVinoEngine._compile
+
+    def fail(self: OpenVinoEngine, model: Any, precision: str, *, streams: int) -> Any:
+        if model.get_friendly_name() == "alen_composition":
+            raise RuntimeError("no memory")
+        return compile_model(self, model, precision, streams=streams)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(OpenVinoEngine, "_compile", fail)
+        with pytest.raises(DeviceError, match="no memory"):
+            engine.run(large)
+    np.testing.assert_array_equal(engine.run(small), before)
+
+
 @pytest.mark.parametrize("config", [AlenConfig.shipped(), AlenConfig.xtrans()], ids=["Bayer", "X-Trans"])
 @pytest.mark.parametrize("size", [(8, 8), (64, 64), (136, 72), (200, 328)])
 def test_averages_in_pieces_are_those_of_the_network(size: tuple[int, int], config: AlenConfig) -> None:

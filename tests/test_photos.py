@@ -21,6 +21,7 @@ from alen.data.photos import (
     unprocess,
 )
 from alen.errors import DataError
+from alen.training.sources import Photographs
 
 
 @pytest.fixture
@@ -118,3 +119,19 @@ def test_exposure_and_truth_agree(phase: str, ratio: float) -> None:
     unclipped = scene.rgb < gains * np.float32(ratio)
     np.testing.assert_allclose(truth[unclipped], scene.rgb[unclipped], rtol=1e-5)
     np.testing.assert_allclose(truth[~unclipped], np.broadcast_to(gains * ratio, truth.shape)[~unclipped], rtol=1e-5)
+
+
+def test_of_few_photographs_the_last_is_held_out(tmp_path: Path) -> None:
+    few = [Path(f"{index}.png") for index in range(4)] + [Path("a.hdr")]
+    train, held_out = split(few)
+    assert held_out == [Path("3.png")]
+    assert train == [*few[:3], few[4]]
+    for index in range(2):
+        folder = tmp_path / str(index)
+        folder.mkdir()
+        (folder / "a.hdr").touch()
+        if index:
+            (folder / "only.png").touch()
+            (folder / "a.hdr").unlink()
+        with pytest.raises(DataError, match="at least two photographs"):
+            Photographs(folder, tmp_path / "cache")

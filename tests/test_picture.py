@@ -202,6 +202,7 @@ def test_linear_tiff_keeps_every_bit(tmp_path: Path) -> None:
         assert page.planarconfig == tifffile.PLANARCONFIG.CONTIG
         assert "InterColorProfile" not in page.tags
         assert page.tags["Software"].value == "ALEN 9.9"
+        assert page.tags["ExifTag"].value["ColorSpace"] == 65_535  # not sRGB
     np.testing.assert_array_equal(imagecodecs.imread(str(tmp_path / "a.tiff")), rgb.transpose(1, 0, 2))
 
 

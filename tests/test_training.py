@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from alen.config import FILTERS, AlenConfig, SidUnetConfig
 from alen.errors import DeviceError, SettingsError, TrainingError
 from alen.training import loop
 from alen.training.config import Drop, Stage, TrainingConfig
-from alen.training.loop import learning_rate_at
+from alen.training.loop import StepReport, learning_rate_at
 from alen.training.recipes import camera
 from alen.training.release import release
 from alen.training.sources import Photographs
@@ -83,6 +84,7 @@ def test_run_resumes_bit_for_bit(photos: Path, tmp_path: Path) -> None:
     facts = json.loads((tmp_path / "a" / "config.json").read_text())
     assert facts["photographs"] == {"train": 6, "held_out": ["5.png"]}
     assert a.facts.steps == 6
+    assert a.facts.scores == b.facts.scores
     assert set(a.facts.scores) == {f"x{ratio:g}" for ratio in VALIDATION_RATIOS}
     page = (tmp_path / "a" / "run.md").read_text()
     assert "| learning_rate | 0.0005 |" in page
@@ -91,6 +93,27 @@ def test_run_resumes_bit_for_bit(photos: Path, tmp_path: Path) -> None:
         assert curves.format == "PNG"
     assert list((tmp_path / "a" / "tensorboard").iterdir())
     assert not list((tmp_path / "a").glob("*.part"))
+
+
+def test_a_resumed_run_keeps_the_scores_of_the_last_validation(photos: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(TINY, checkpoint_every=1)
+
+    class KilledError(Exception):
+        pass
+
+    def killer(at: int) -> Callable[[StepReport], None]:
+        def kill(report: StepReport) -> None:
+            if report.step == at:
+                raise KilledError
+
+        return kill
+
+    for at in (4, 5):
+        with pytest.raises(KilledError):
+            train(config, photos, tmp_path / "run", workers=0, resume=at > 4, report=killer(at))
+    weights = load_weights(tmp_path / "run" / "weights.safetensors")
+    assert weights.facts.steps == 5
+    assert set(weights.facts.scores) == {f"x{ratio:g}" for ratio in VALIDATION_RATIOS}
 
 
 def test_finished_run_is_not_overwritten_and_other_settings_do_not_resume(photos: Path, tmp_path: Path) -> None:

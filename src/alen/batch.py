@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Final, Literal, TypeVar
 
 import numpy as np
 
+from alen.color import MAX_EV
 from alen.dark_frames import DarkFrame, subtract_dark
 from alen.enhance import Enhanced, Enhancer, Finished, check_ratio
 from alen.errors import AlenError, NotRawError, PictureError, RawError, SettingsError
@@ -93,8 +93,8 @@ class PictureSettings:
                     f"The look ({self.look}) is for estimated ratios; a ratio of {self.ratio:g} says already how "
                     "bright pictures get. Leave one of the two out."
                 )
-        if not math.isfinite(self.exposure_ev):
-            raise SettingsError(f"The exposure is a number of stops; got {self.exposure_ev}.")
+        if not abs(self.exposure_ev) <= MAX_EV:
+            raise SettingsError(f"The exposure is a number of stops within ±{MAX_EV}; got {self.exposure_ev:g}.")
         if not 1 <= self.quality <= 100:
             raise SettingsError(f"The JPEG quality is 1 to 100; got {self.quality}.")
 
@@ -166,9 +166,9 @@ def find_raw_files(paths: Sequence[Path]) -> list[Path]:
     """Return the files themselves, and the RAW files in folders (not in their subfolders), sorted by name.
 
     Hidden files are left out, such as the shadows "._NAME.ARW" that macOS leaves on memory cards. A folder without any
-    RAW file stands for itself.
+    RAW file stands for itself. A file that is named twice is one.
     """
-    found: list[Path] = []
+    found: dict[Path, Path] = {}
     for path in paths:
         if path.is_dir():
             inside = sorted(
@@ -176,10 +176,17 @@ def find_raw_files(paths: Sequence[Path]) -> list[Path]:
                 for file in path.iterdir()
                 if file.suffix.lower() in RAW_SUFFIXES and not file.name.startswith(".") and file.is_file()
             )
-            found += inside or [path]
+            files = inside or [path]
         else:
-            found.append(path)
-    return found
+            files = [path]
+        for file in files:
+            found.setdefault(_in_full(file), file)
+    return list(found.values())
+
+
+def _in_full(path: Path) -> Path:
+    """Return the one spelling of a path; a link stands for itself."""
+    return Path(os.path.realpath(path.parent)) / path.name
 
 
 def plan(
@@ -262,10 +269,24 @@ def _attempt(job: Job, work: Callable[[], _T]) -> _T | Failed:
     try:
         return work()
     except AlenError as error:
-        return Failed(job.source, error)
+        return Failed(job.source, _without_frames(error))
     except MemoryError:
         message = f"{job.source}: the picture is too large for the memory. Close other programs and try again."
         return Failed(job.source, RawError(message))
+    except OSError as error:
+        return Failed(job.source, RawError(f"{job.source}: cannot be enhanced ({error.strerror or error})."))
+
+
+_Error = TypeVar("_Error", bound=BaseException)
+
+
+def _without_frames(error: _Error) -> _Error:
+    """Return an error without its tracebacks: their frames would keep a RAW image in memory as long as it is kept."""
+    each: BaseException | None = error
+    while each is not None:
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__
+    return error
 
 
 def _after(progress: Callable[[float], None] | None, count: int) -> Callable[[float], None] | None:
@@ -362,7 +383,8 @@ def _write(made: _Made, settings: PictureSettings) -> Done:
             sheet = before_after(result, exposure_ev=settings.exposure_ev)
             write_picture(job.comparison, sheet, quality=quality, metadata=result.metadata)
         if settings.ratios:
-            write_picture(job.ratio_sheet, ratio_sheet(result), quality=quality, metadata=result.metadata)
+            sheet = ratio_sheet(result, exposure_ev=settings.exposure_ev)
+            write_picture(job.ratio_sheet, sheet, quality=quality, metadata=result.metadata)
         clock.lap("sheets")
     height, width = raw.mosaic.shape
     is_turned = raw.orientation >= 5 and not settings.linear
@@ -422,10 +444,9 @@ def _with_problems(jobs: Sequence[Job]) -> list[Job]:
             problem = NotRawError(
                 f"{job.source}: there is no RAW file in this folder. Name the files or another folder."
             )
-        elif writers.setdefault(job.target, job.source) != job.source:
+        elif (other := writers.setdefault(_in_full(job.target), job.source)) != job.source:
             problem = PictureError(
-                f"{job.source}: its picture {job.target} is that of {writers[job.target]}, too. Enhance it into "
-                "another folder."
+                f"{job.source}: its picture {job.target} is that of {other}, too. Enhance it into another folder."
             )
         checked.append(Job(job.source, job.target, problem))
     return checked
@@ -437,11 +458,15 @@ def _check_targets(job: Job, settings: PictureSettings) -> None:
     Before the work rather than after it.
     """
     files = [job.target, *[job.comparison] * settings.compare, *[job.ratio_sheet] * settings.ratios]
-    for file in files:
-        if file.exists() and job.source.exists() and file.samefile(job.source):
-            raise PictureError(f"{file}: is the RAW file itself, which is never replaced. Choose another name.")
-        if file.exists() and not settings.overwrite:
-            raise PictureError(f"{file}: exists already. Replace it with --force, or choose another name with -o.")
+    try:
+        for file in files:
+            if file.exists() and job.source.exists() and file.samefile(job.source):
+                raise PictureError(f"{file}: is the RAW file itself, which is never replaced. Choose another name.")
+            if file.exists() and not settings.overwrite:
+                raise PictureError(f"{file}: exists already. Replace it with --force, or choose another name with -o.")
+    except OSError as error:  # a folder that may not be looked into, a name that is too long
+        reason = error.strerror or str(error)
+        raise PictureError(f"{job.target}: cannot be written ({reason}). Choose another one with -o.") from error
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

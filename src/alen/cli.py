@@ -169,6 +169,10 @@ def enhance(
         dark=read_dark_frames(find_raw_files(dark)) if dark else None,
     )
     jobs = plan(files, output=output, picture_format=picture_format, linear=linear)
+    if max_memory is not None and not math.isfinite(max_memory):
+        raise SettingsError(
+            f"The largest memory is a number of gigabytes; got {max_memory:g}. Leave it out for no limit."
+        )
     max_memory_bytes = None if max_memory is None else int(max_memory * 1e9)
     enhancer = Enhancer(model, device=device, precision=precision, max_memory_bytes=max_memory_bytes)
     failures = 0

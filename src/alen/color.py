@@ -4,7 +4,8 @@ Pure numpy. Transfer functions follow IEC 61966-2-1:1999, continued outside [0, 
 law above 1, so that signed shadows and unclipped highlights survive a round trip.
 
 `develop` is a sequence of small steps on blocks that stay in the processor's cache. Every step is continuous, works on
-each pixel alone and keeps a neutral pixel (R = G = B) exactly neutral. `alen.development` has the same steps compiled.
+each pixel alone and keeps a neutral pixel (R = G = B) exactly neutral. `alen.developer` has the same steps compiled,
+where neutral is kept to one step of 16 bits.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ XYZ_FROM_RGB: Final = (
 _LIMIT: Final = 1e6
 """Largest camera RGB value that is told apart from larger ones; squares and products of it are finite."""
 
-_MAX_EV: Final = 20
+MAX_EV: Final = 20
 """Largest change of exposure in stops, for the same reason."""
 
 _CLIP_START: Final = 0.7
@@ -255,9 +256,9 @@ class Development:
         matrix = np.asarray(cam2rgb, dtype=np.float64)
         if matrix.shape != (3, 3) or not np.allclose(matrix.sum(axis=1), 1, atol=1e-3):
             raise SettingsError(f"A 3 × 3 color matrix whose rows sum to 1 is needed; got {cam2rgb!r}.")
-        if not (abs(exposure_ev) <= _MAX_EV and math.isfinite(clip_level) and clip_level > 0):
+        if not (abs(exposure_ev) <= MAX_EV and math.isfinite(clip_level) and clip_level > 0):
             raise SettingsError(
-                f"The exposure is within ±{_MAX_EV} stops and the clip level positive; got {exposure_ev}, {clip_level}."
+                f"The exposure is within ±{MAX_EV} stops and the clip level positive; got {exposure_ev}, {clip_level}."
             )
         gain = 2.0**exposure_ev
         white = min(max(clip_level * gain, 1.0), _HEADROOM)

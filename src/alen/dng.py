@@ -433,11 +433,11 @@ def _encode_fields(fields: Mapping[int, Field], offset: int) -> bytes:
 def _read_fields(block: memoryview, order: str, offset: int) -> tuple[dict[int, Field], int, bool]:
     """Return the values of one directory, the offset of the next, and whether something lay outside the block."""
     fields: dict[int, Field] = {}
-    if offset + 2 > len(block):
+    if not 0 <= offset <= len(block) - 2:
         return fields, 0, True
     (count,) = struct.unpack_from(order + "H", block, offset)
     is_damaged = False
-    position = offset + 2
+    position, taken = offset + 2, 0
     for _ in range(count):
         if position + 12 > len(block):
             return fields, 0, True
@@ -446,7 +446,8 @@ def _read_fields(block: memoryview, order: str, offset: int) -> tuple[dict[int, 
         if characters is not None:
             size = struct.calcsize("<" + characters) * number
             where = position + 8 if size <= 4 else struct.unpack_from(order + "I", block, position + 8)[0]
-            if where + size > len(block):
+            taken += size
+            if where + size > len(block) or taken > len(block):  # the same bytes again and again would take much memory
                 is_damaged = True
             elif kind in (_BYTE, _ASCII, _UNDEFINED):
                 fields[tag] = Field(kind, bytes(block[where : where + size]))

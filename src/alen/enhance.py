@@ -7,6 +7,7 @@ size. Both in pieces: a frame as a whole is only its mosaic and its picture.
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -190,7 +191,7 @@ class Enhancer:
     """A network made ready to enhance any number of RAW images.
 
     Images of X-Trans sensors take the shipped weights for X-Trans in place of others that ship; these are made ready
-    when the first such image comes.
+    when the first such image comes. Several threads may ask at a time; they get their turn.
 
     Args:
         model: Name of shipped weights, or the path of a weights file.
@@ -217,6 +218,7 @@ class Enhancer:
         recover: bool = True,
     ) -> None:
         self._recover = recover
+        self._lock = threading.Lock()
         if max_memory_bytes is not None and max_memory_bytes <= 0:
             raise SettingsError(f"The largest memory is above 0; got {max_memory_bytes / 1e9:g} GB.")
         self._max_memory_bytes = max_memory_bytes
@@ -349,6 +351,16 @@ class Enhancer:
         It runs, and lost detail is given back, while the engine is at the next piece; ``start`` is called and the noise
         is measured while it is at the first.
         """
+        with self._lock:
+            self._make_alone(network, amplified, start, progress)
+
+    def _make_alone(
+        self,
+        network: _Network,
+        amplified: Amplified,
+        start: Callable[[], Callable[[slice, NDArray[np.float32]], None]],
+        progress: Callable[[float], None] | None,
+    ) -> None:
         height, width = amplified.raw.mosaic.shape
         left, reached = amplified.padding.left, -amplified.padding.top
 

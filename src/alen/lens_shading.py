@@ -30,9 +30,11 @@ _MAP: Final = struct.Struct(">10I4dI")
 """Top, left, bottom, right, plane, planes, row pitch, column pitch, points down and across, their spacing and origin
 down and across in shares of the frame, planes of the map."""
 
-_MAX_POINTS: Final = 1 << 20
+_MAX_SIDE: Final = 512
+"""Points down and across: cameras write some dozens."""
+
 _MAX_GAIN: Final = 100.0
-"""What lies beyond is damaged."""
+"""The largest gain of a plane; what lies beyond is damaged."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +95,7 @@ class LensShading:
     @property
     def largest_stops(self) -> float:
         """The largest gain in stops."""
-        return math.log2(max(math.prod(float(of_map.gains.max()) for of_map in maps) for maps in self.maps))
+        return max(sum(math.log2(of_map.gains.max()) for of_map in maps) for maps in self.maps)
 
 
 def read_lens_shading(opcodes: bytes, cfa: CFA, height: int, width: int) -> tuple[LensShading | None, tuple[str, ...]]:
@@ -128,7 +130,10 @@ def read_lens_shading(opcodes: bytes, cfa: CFA, height: int, width: int) -> tupl
                 others.append(f"opcode {number}")
     except (struct.error, ValueError):
         return None, ("a damaged list",)
-    return LensShading(tuple(map(tuple, maps))) if any(maps) else None, tuple(dict.fromkeys(others))
+    shading = LensShading(tuple(map(tuple, maps))) if any(maps) else None
+    if shading is not None and not shading.largest_stops <= math.log2(_MAX_GAIN):
+        return None, ("a damaged list",)
+    return shading, tuple(dict.fromkeys(others))
 
 
 def _gain_map(parameters: bytes, cfa: CFA, height: int, width: int) -> tuple[GainMap, set[int]]:
@@ -141,7 +146,7 @@ def _gain_map(parameters: bytes, cfa: CFA, height: int, width: int) -> tuple[Gai
     top, left, bottom, right, plane, planes, row_pitch, column_pitch, down, across, *grid, map_planes = (
         _MAP.unpack_from(parameters)
     )
-    if not 0 < down * across <= _MAX_POINTS or map_planes < 1:
+    if not 0 < min(down, across) <= max(down, across) <= _MAX_SIDE or map_planes < 1:
         raise ValueError("no grid")
     gains = np.frombuffer(parameters, dtype=">f4", count=down * across * map_planes, offset=_MAP.size)
     gains = gains.reshape(down, across, map_planes)[..., 0].astype(np.float32)  # a mosaic is one plane

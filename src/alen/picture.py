@@ -148,7 +148,7 @@ def write_linear_tiff(
     if not np.isfinite(pixels.sum(dtype=np.float64)):
         raise PictureError(not_a_number(path))
     with _replacing(path) as file:
-        _write_tiff(file, path, pixels, _exif_fields(path, None, rgb.shape, metadata), profile=None)
+        _write_tiff(file, path, pixels, _exif_fields(path, None, rgb.shape, metadata, color_space=65_535), profile=None)
 
 
 def orient(picture: NDArray[Any], orientation: int) -> NDArray[Any]:
@@ -302,8 +302,18 @@ def _quantized(path: Path, rgb: Pixels, dtype: type[np.uint8] | type[np.uint16])
     return quantized
 
 
-def _exif_fields(path: Path, exif: bytes | None, shape: Sequence[int], metadata: Mapping[str, str] | None) -> _Fields:
-    """Return the fields of the new EXIF block: those of the RAW file, what has changed, and what made the picture."""
+def _exif_fields(
+    path: Path,
+    exif: bytes | None,
+    shape: Sequence[int],
+    metadata: Mapping[str, str] | None,
+    *,
+    color_space: int = 1,
+) -> _Fields:
+    """Return the fields of the new EXIF block: those of the RAW file, what has changed, and what made the picture.
+
+    The color space is that of Exif 2.3: 1 is sRGB, 65535 "uncalibrated", which is any other.
+    """
     main: dict[int, Field] = {}
     details: dict[int, Field] = {36864: Field(_UNDEFINED, b"0230")}  # ExifVersion
     gps: dict[int, Field] = {}
@@ -317,7 +327,7 @@ def _exif_fields(path: Path, exif: bytes | None, shape: Sequence[int], metadata:
     others = dict(metadata or {})
     main[274] = Field(_SHORT, (1,))  # Orientation
     main[305] = Field.ascii(others.pop("Software", "ALEN"))  # Software
-    details[40961] = Field(_SHORT, (1,))  # ColorSpace: sRGB
+    details[40961] = Field(_SHORT, (color_space,))  # ColorSpace
     details[40962] = Field(_LONG, (shape[1],))  # PixelXDimension
     details[40963] = Field(_LONG, (shape[0],))  # PixelYDimension
     if others:
@@ -344,7 +354,7 @@ def not_a_number(name: str | os.PathLike[str]) -> str:
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
     """Yield a file beside ``path`` that takes its name when the block ends well and vanishes when it does not."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    temporary = path.with_name(f".{path.name[:32]}.{secrets.token_hex(4)}.part")  # a long name leaves no room for more
     try:
         try:
             with temporary.open("xb") as file:

@@ -784,10 +784,10 @@ def _tags(data: bytes, structure: list[Directory]) -> _Tags:
 
 def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield type, start and end of the body of the ISO base media boxes in a range; the last may reach beyond it."""
-    while start + 8 <= end:
+    while start + 8 <= min(end, len(data)):
         size, kind = struct.unpack_from(">I4s", data, start)
         body = start + 8
-        if size == 1 and start + 16 <= end:
+        if size == 1 and start + 16 <= min(end, len(data)):
             (size,) = struct.unpack_from(">Q", data, body)
             body += 8
         elif size == 0:

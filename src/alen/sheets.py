@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from alen.color import Shading, develop
+from alen.color import MAX_EV, Shading, develop
 from alen.demosaic import demosaic_linear
 from alen.enhance import Enhanced, amplified_planes
 from alen.levels import MAX_RATIO
@@ -75,13 +75,14 @@ def before_after(enhanced: Enhanced, *, exposure_ev: float = 0.0) -> NDArray[np.
     return np.asarray(sheet, dtype=np.float32) / np.float32(255)
 
 
-def ratio_sheet(enhanced: Enhanced) -> NDArray[np.float32]:
+def ratio_sheet(enhanced: Enhanced, *, exposure_ev: float = 0.0) -> NDArray[np.float32]:
     """Return the picture, reduced, as other exposure ratios would make it: from a quarter to four times its own.
 
     Brighter and darker developments of one run of the network, which another ratio would change little.
 
     Args:
         enhanced: The enhanced image.
+        exposure_ev: Stops by which all are developed brighter.
 
     Returns:
         (H, W, 3) float32 in [0, 1], display-encoded sRGB, upright; titles tell the ratios.
@@ -94,7 +95,7 @@ def ratio_sheet(enhanced: Enhanced) -> NDArray[np.float32]:
     small = dataclasses.replace(enhanced, linear=linear.reshape(rows, side, columns, side, 3).mean(axis=(1, 3)))
     frames = []
     for ratio in ratios:
-        frame = _quantize(small.picture(exposure_ev=math.log2(ratio / enhanced.ratio)))
+        frame = _quantize(small.picture(exposure_ev=min(exposure_ev + math.log2(ratio / enhanced.ratio), MAX_EV)))
         frames.append(Image.fromarray(np.ascontiguousarray(orient(frame, enhanced.raw.orientation))))
     frame_width, frame_height = frames[0].size
     step = frame_width + _GAP_PX

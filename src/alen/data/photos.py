@@ -90,7 +90,8 @@ def find_photos(folder: Path) -> list[Path]:
 def split(photos: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """Return (training, held-out) photographs: every tenth of each kind, sorted by name, is held out.
 
-    HDR panoramas and ordinary pictures are counted apart, so that both parts hold both.
+    HDR panoramas and ordinary pictures are counted apart, so that both parts hold both. Of fewer than six ordinary ones
+    the last is held out.
     """
     train: list[Path] = []
     held_out: list[Path] = []
@@ -98,8 +99,9 @@ def split(photos: Sequence[Path]) -> tuple[list[Path], list[Path]]:
         kind = sorted(
             (p for p in photos if (p.suffix.lower() == ".hdr") is is_hdr), key=lambda p: (p.name, p.as_posix())
         )
+        first = HELD_OUT_EVERY // 2 if is_hdr else min(HELD_OUT_EVERY // 2, len(kind) - 1)
         for index, path in enumerate(kind):
-            (held_out if index % HELD_OUT_EVERY == HELD_OUT_EVERY // 2 else train).append(path)
+            (held_out if index % HELD_OUT_EVERY == first else train).append(path)
     return train, held_out
 
 

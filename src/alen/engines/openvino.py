@@ -171,7 +171,7 @@ class OpenVinoEngine:
             config, arrays, u = self._config, self._weights.arrays, self._config.unshuffle
             rows = band_rows(config, 0, height // u, width // u, self._band)
             self._stripe_rows = u * _divisor(rows, _STRIPE // (u * width))
-            self._trunk = self._composition = None  # frees the old ones before the new ones are made
+            self._trunk = self._composition = self._compiled_for = None  # frees the old ones before there are new ones
 
             def compile_composition() -> Any:
                 model = composition(config, arrays, self._stripe_rows, width, self._storage)

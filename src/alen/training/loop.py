@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -134,7 +134,9 @@ def train(
         describe_run(run, config, source.facts(), processes, initial_weights)
         records = Records(run, start)
 
-    scores: dict[float, tuple[float, float]] = {}
+    scores: Mapping[str, Any] = {}  # of the last validation
+    if start and final.exists():
+        scores = load_weights(final).facts.scores
     batches = _batches(pairs, config, start, workers, processes)
     for step in range(start, config.steps):
         clock, waited = time.perf_counter(), 0.0
@@ -177,9 +179,10 @@ def train(
         records.step(done, **values)
         validated = None
         if done % config.validate_every == 0 or done == config.steps:
-            scores = validated = validation.score(ema, config.precision)
+            validated = validation.score(ema, config.precision)
+            scores = readable_scores(validated)
             validation.write_pictures(ema, config.precision, run / "pictures" / f"step-{done:07d}.jpg")
-            records.validation(done, scores)
+            records.validation(done, validated)
         if done % config.checkpoint_every == 0 or done == config.steps:
             # the checkpoint last: what a kill leaves without one is made again
             save_weights_of(ema, config, final, done, source, scores)
@@ -236,7 +239,7 @@ def save_weights_of(
     path: Path,
     steps: int,
     source: Source,
-    scores: dict[float, tuple[float, float]],
+    scores: Mapping[str, Any],
 ) -> None:
     """Write a network's weights with the facts of its training."""
     arrays = {name: value.detach().float().cpu().numpy() for name, value in network.state_dict().items()}
@@ -245,7 +248,7 @@ def save_weights_of(
         steps=steps,
         photographs=source.scenes,
         recipe=recipe,
-        scores=readable_scores(scores),
+        scores=scores,
         data=source.description if config.sensor is None else f"{source.description} of a {config.sensor.name}",
     )
     save_weights(path, arrays, config.network, facts)

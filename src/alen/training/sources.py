@@ -61,13 +61,17 @@ class Photographs:
         cache: Folder for their decoded form (uncompressed, so larger than the originals).
 
     Raises:
-        DataError: There is no such folder, or no photograph in it.
+        DataError: There is no such folder, or too few photographs in it.
     """
 
     description = "photographs, unprocessed to camera RGB, with simulated sensor noise"
 
     def __init__(self, folder: Path, cache: Path) -> None:
         self._train, self._held_out = split(find_photos(folder))
+        if not self._train or all(photo.suffix.lower() == ".hdr" for photo in self._held_out):
+            raise DataError(
+                f"{folder}: at least two photographs are needed that are no HDR panoramas, one of them to judge by."
+            )
         self._cache = cache
 
     @property
