@@ -296,6 +296,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: What follows the program's name; None takes what the process was started with.
     """
+    if arguments is None:  # OpenVINO takes longer to import its model converter, and telemetry, than all the rest
+        sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without "→" or "×" shows "?" instead
