@@ -399,6 +399,23 @@ def test_a_frame_counts_once(frames: tuple[Path, Path]) -> None:
         calibrate([*darks, darks[0]], flats)
 
 
+def test_darks_with_light_are_told_of(frames: tuple[Path, Path], tmp_path: Path) -> None:
+    """A burst of a dark scene, taken for darks and for flats."""
+    darks, flats = (files(folder) for folder in frames)
+    assert not any("light" in note for note in calibrate(darks, flats).iso.notes)
+    camera = Camera(SONY, "GRBG", seed=11)
+    scene = np.linspace(0, 0.03, _SMALL[1], dtype=np.float32)[None].repeat(_SMALL[0], axis=0)
+    burst = [write(tmp_path / f"{index}.dng", camera.expose(scene)) for index in range(6)]
+    assert any("if light reached the darks" in note for note in calibrate(burst[:2], burst[2:]).iso.notes)
+
+
+def test_an_iso_speed_that_the_files_contradict_is_refused(frames: tuple[Path, Path]) -> None:
+    darks, flats = (files(folder) for folder in frames)
+    with pytest.raises(CalibrationError, match=r"was taken at ISO 800, not 100. Leave --iso out"):
+        calibrate(darks, flats, iso=100)
+    assert calibrate(darks, flats, iso=800).iso.iso == 800
+
+
 def test_what_is_left_out_is_told(tmp_path: Path) -> None:
     darks, flats = write_set(tmp_path)
     _rewrite(flats / "f3.dng", exposure_time_s=0.5)

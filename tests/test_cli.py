@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -20,8 +20,10 @@ from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb
 from alen.cli import main
 from alen.config import AlenConfig
 from alen.dng import write_cfa_dng
+from alen.enhance import Finished
 from alen.models.alen import Alen
 from alen.noise import CAMERAS, add_noise
+from alen.raw import RawImage
 from alen.training.config import Stage, TrainingConfig
 from alen.training.sources import Photographs
 from alen.weights import TrainingFacts, load_weights, save_weights
@@ -154,6 +156,16 @@ def test_the_program_runs_as_a_process() -> None:
         (["enhance", "a.dng", "-o", "pictures"], "end the name of a folder with a slash"),
         (["enhance", "a.dng", "b.dng", "-o", "a.jpg"], "error: a.jpg names one picture, but there are several"),
         (["sample", "a.dng", "--ratio", "0"], "error: The exposure ratio of a sample lies between 1 and 1000"),
+        (["sample", "a.dng", "--seed", "-1"], "error: The seed is a whole number from 0 on; got -1."),
+        (["enhance", "a.dng", "--ev", "25"], "error: The exposure is a number of stops within ±20; got 25."),
+        (["enhance", "a.dng", "--dark"], "error: --dark needs RAW files"),
+        (["enhance", ""], "error: An argument is empty"),
+        (["enhance", "a.dng", "-o", ""], "error: An argument is empty"),
+        (
+            ["train", "camera", "--photos", "p", "--out", "r", "--lr", "nan"],
+            "error: learning_rate is a positive number",
+        ),
+        (["train", "camera", "--photos", "p", "--out", "r", "--seed", "-1"], "error: seed is a whole number"),
         (["train", "camera"], "requires an argument"),
         (["train", "camera", "--photos", "p", "--out", "r", "--patch", "17"], "error: Patches are multiples of 16"),
     ],
@@ -409,6 +421,11 @@ def test_missing_device(folder: Path, weights: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err.startswith("error: The device TPU is not there. OpenVINO finds: ")
 
 
+def test_devices_may_be_spelled_in_small_letters(folder: Path, weights: Path) -> None:
+    _dng(folder / "in.dng")
+    assert main(["enhance", "in.dng", "--device", "cpu", "--model", str(weights)]) == 0
+
+
 def test_a_folder_that_cannot_be_made(folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _dng(folder / "in.dng")
     (folder / "file").touch()
@@ -431,6 +448,57 @@ def test_too_little_memory(
 # ---------------------------------------------------------------------------------------------- sample, info, models
 
 
+def test_a_batch_that_is_interrupted_says_so(
+    folder: Path, weights: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from alen.enhance import Enhancer
+
+    finish = Enhancer.finish
+
+    def interrupted(self: Enhancer, raw: RawImage, **others: Any) -> Finished:
+        if raw.name == "b.dng":
+            raise KeyboardInterrupt
+        return finish(self, raw, **others)
+
+    monkeypatch.setattr(Enhancer, "finish", interrupted)
+    for name in "abc":
+        _dng(folder / f"{name}.dng")
+    assert main(["enhance", "a.dng", "b.dng", "c.dng", "--model", str(weights)]) == 130
+    assert capsys.readouterr().err == "error: interrupted\n"
+    assert sorted(file.name for file in folder.glob("*.jpg")) == ["a.alen.jpg"]
+    assert not list(folder.glob("*.part"))
+
+
+def test_the_bar_never_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not when a file fails while what was told of others' work is ahead of what they count."""
+    from alen.commands.console import Progress
+
+    shown: list[float] = []
+
+    class Bar:
+        def update(self, _: object, *, completed: float) -> None:
+            shown.append(completed)
+
+    progress = Progress(3, "pictures")
+    progress._bar, progress._task = Bar(), 0
+    for share in (0.5, 1.0, 1.7, None, 0.9, None, None):
+        progress.advance() if share is None else progress.share(share)
+    assert shown == sorted(shown)
+    assert shown[-1] == 3
+
+
+def test_folders_without_raw_files_are_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _dng(folder / "in.dng")
+    (folder / "empty").mkdir()
+    for arguments in (
+        ["enhance", "in.dng", "--dark", "empty"],
+        ["calibrate", "--dark", "empty", "--flat", "in.dng", "-o", "c.json"],
+        ["calibrate", "--dark", "in.dng", "--flat", "empty", "-o", "c.json"],
+    ):
+        assert main(arguments) == 1
+        assert capsys.readouterr().err.startswith("error: empty: there is no RAW file in this folder.")
+
+
 def test_sample(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from alen import sample
 
@@ -449,6 +517,7 @@ def test_sample(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: p
     assert "night.dng: exists already" in capsys.readouterr().err
     assert main(["sample", "night.dng", "--ratio", "250", "--force"]) == 0
     assert (folder / "night.dng").read_bytes() == first
+    assert main(["sample", "new/folder/night.dng"]) == 0
     assert main(["sample", "night.dng", "--ratio", "250", "--force", "--seed", "3"]) == 0
     assert (folder / "night.dng").read_bytes() != first
 

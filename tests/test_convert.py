@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,7 @@ def test_the_command(suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[
         case ".pth":
             torch.save({f"module.{name}": torch.from_numpy(array) for name, array in port.items()}, source)
     assert main(["convert", str(source), "-o", str(output), "--network", "sid-unet", "--plane-order", "sid"]) == 0
+    assert stat.S_IMODE(output.stat().st_mode) == stat.S_IMODE(_touched(tmp_path / "ordinary").stat().st_mode)
     count = sum(array.size for array in port.values())
     assert capsys.readouterr().out == f"{output}: {count:,} weights of SidUnet, filter array bayer\n"
     weights = load_weights(output)
@@ -173,6 +175,28 @@ def test_the_command(suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert weights.config == config
     for name, array in expected.items():
         np.testing.assert_array_equal(weights.arrays[name], array)
+
+
+def _touched(path: Path) -> Path:
+    path.touch()
+    return path
+
+
+def test_the_command_replaces_nothing_unasked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "port.safetensors"
+    save_file(_port(), source)
+    command = ["convert", str(source), "--plane-order", "sid", "-o"]
+    raw = _touched(tmp_path / "night.dng")
+    assert main([*command, str(raw)]) == 2
+    assert "ends in .safetensors" in capsys.readouterr().err
+    there = _touched(tmp_path / "there.safetensors")
+    assert main([*command, str(there)]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert raw.read_bytes() == there.read_bytes() == b""
+    assert main([*command, str(there), "--force"]) == 0
+    assert main([*command, str(tmp_path / "new" / "sid.safetensors")]) == 0
+    assert main([*command, str(raw / "sid.safetensors")]) == 1
+    assert "cannot be written" in capsys.readouterr().err
 
 
 class Harmful:

@@ -260,3 +260,26 @@ def test_darks_of_a_real_camera_do_no_harm(shared_data: Path) -> None:
         planes = raw.cfa.plane_map(*raw.mosaic.shape)
         spreads = [np.mean([values[planes == p].var() for p in range(4)]) for values in (before, after)]
         assert spreads[1] < 1.001 * spreads[0]
+
+
+def test_levels_stay_in_the_files_units() -> None:
+    """Whatever the finer steps are: 16 and 10 bits, with and without a pedestal."""
+    fixed = pattern()
+    (raw,) = exposures(0.05, 1, fixed=fixed, seed=2)
+    dark = combine_dark_frames(exposures(0.0, 4, fixed=fixed))
+    clean = subtract_dark(raw, dark)
+    assert clean.scale > 1
+    assert clean.in_dn(clean.black_level) == pytest.approx(raw.black_level)
+    assert clean.in_dn([clean.white_level]) == pytest.approx([raw.white_level])
+    no_black = dataclasses.replace(raw, black_level=(20.0, 20.0, 20.0, 20.0))
+    lifted = subtract_dark(no_black, dark)
+    assert lifted.pedestal_dn > 0
+    assert lifted.in_dn(lifted.black_level) == pytest.approx(no_black.black_level)
+
+
+def test_darks_that_may_hold_light_are_told_of() -> None:
+    fixed = pattern()
+    (raw,) = exposures(0.02, 1, fixed=fixed, seed=2)
+    for clean, is_told in ((0.0, False), (0.02, True)):
+        dark = combine_dark_frames(exposures(clean, 4, fixed=fixed))
+        assert any("light" in warning for warning in subtract_dark(raw, dark).warnings) is is_told

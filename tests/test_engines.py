@@ -19,7 +19,7 @@ from alen.engines.averages import ROWS, averages, between_rows
 from alen.engines.bands import BandedTrunk, first_features_bytes, kept_bytes, stack_sums
 from alen.engines.openvino import OpenVinoEngine, core
 from alen.engines.torch import TorchEngine
-from alen.errors import DeviceError, WeightsError
+from alen.errors import DeviceError, SettingsError, WeightsError
 from alen.metrics import psnr
 from alen.models.alen import Alen, pyramid
 from alen.models.sid_unet import SidUnet
@@ -406,3 +406,12 @@ assert any(int(low, 16) <= stack.start and stack.start + stack.size <= int(high,
 def test_the_stack_for_signal_handlers_is_still_there_when_engines_have_gone() -> None:
     """Two OpenVINO cores, dropped in the order they were made, leave a stack that is freed memory."""
     subprocess.run([sys.executable, "-c", _STACK_PROGRAM], check=True)
+
+
+@pytest.mark.parametrize("engine", [OpenVinoEngine, TorchEngine])
+def test_settings_that_are_none_are_refused(engine: type[OpenVinoEngine] | type[TorchEngine]) -> None:
+    weights = load_weights(find_weights("alen-fast"))
+    with pytest.raises(SettingsError, match="precision is one of"):
+        engine(weights, precision="foo")  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="At least one thread"):
+        engine(weights, threads=0)

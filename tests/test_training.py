@@ -322,6 +322,13 @@ def test_a_device_that_is_not_there(photos: Path, tmp_path: Path) -> None:
             train(TINY, photos, tmp_path / "run", workers=0, device=name)
 
 
+@pytest.mark.parametrize("others", [{"threads": 0}, {"workers": -1}])
+def test_threads_and_workers_are_counted(photos: Path, tmp_path: Path, others: dict[str, int]) -> None:
+    with pytest.raises(SettingsError, match="thread"):
+        loop.train(TINY, Photographs(photos, photos.parent / "decoded"), tmp_path / "run", **others)
+    assert not (tmp_path / "run").exists()
+
+
 def test_stages_cover_the_run() -> None:
     sizes = [TINY.stage_at(step).patch_size for step in range(TINY.steps)]
     assert sizes == [16, 16, 16, 32, 32, 32]
@@ -337,6 +344,10 @@ def test_stages_cover_the_run() -> None:
         {"stages": (Stage(share=1.0, patch_size=16, batch_size=1, hard_share=1.5),)},
         {"ratios": (0.5, 3.0)},
         {"ema_decay": 1.0},
+        {"learning_rate": float("nan")},
+        {"learning_rate": 0.0},
+        {"final_learning_rate": -1e-6},
+        {"seed": -1},
         {"gate_rate": -0.1},
         {"base_weight": -0.1},
         {"base_weight": 0.5, "network": SidUnetConfig(target="camera")},

@@ -53,6 +53,10 @@ Format = Literal["jpg", "png", "tif"]
 _OVERLAP_PX: Final = 40_000_000
 """Frames up to this size are read and written beside others: each takes another 2 and 3 to 12 bytes per pixel."""
 
+_PICTURE_BYTES: Final = 12
+_COMPARISON_BYTES: Final = 24
+"""Bytes per pixel, about: of a developed picture, and of the three that are compared with what they come from."""
+
 _NOT_SHADED: Final = "The file's correction of lens shading is for pictures; this linear file has the sensor's values."
 """A warning."""
 
@@ -184,6 +188,30 @@ def find_raw_files(paths: Sequence[Path]) -> list[Path]:
     return list(found.values())
 
 
+def raw_files_of(paths: Sequence[Path], what: str) -> list[Path]:
+    """Return the RAW files of paths that have to hold some.
+
+    Args:
+        paths: Files and folders, as of `find_raw_files`.
+        what: What they are for, in an error.
+
+    Raises:
+        SettingsError: There are none.
+        NotRawError: There is none in a folder.
+    """
+    if not paths:
+        raise SettingsError(f"{what} needs RAW files, or folders of them; name at least one.")
+    files = find_raw_files(paths)
+    for file in files:
+        if file.is_dir():
+            raise NotRawError(_no_raw_file_in(file))
+    return files
+
+
+def _no_raw_file_in(folder: Path) -> str:
+    return f"{folder}: there is no RAW file in this folder. Name the files or another folder."
+
+
 def _in_full(path: Path) -> Path:
     """Return the one spelling of a path; a link stands for itself."""
     return Path(os.path.realpath(path.parent)) / path.name
@@ -205,6 +233,8 @@ def plan(
     Raises:
         SettingsError: The arguments contradict each other.
     """
+    if output == "":
+        raise SettingsError("The name of the output is empty. Name a picture or a folder, or leave -o out.")
     if linear and picture_format not in (None, "tif"):
         raise SettingsError(f"Linear files are written as tif; --format {picture_format} cannot hold them.")
     suffix = f".{picture_format or ('tif' if linear else 'jpg')}"
@@ -332,8 +362,15 @@ def _enhance(
 ) -> _Made:
     """Run the network, and unless the linear picture is wanted as a whole develop what it makes."""
     result: Enhanced | Finished
-    if settings.linear or settings.compare or settings.ratios:
-        result = enhancer.enhance(read.raw, ratio=settings.ratio, look=settings.look or LOOK, progress=progress)
+    has_sheet = settings.compare or settings.ratios
+    if settings.linear or has_sheet:
+        result = enhancer.enhance(
+            read.raw,
+            ratio=settings.ratio,
+            look=settings.look or LOOK,
+            beside_bytes_per_pixel=_PICTURE_BYTES * has_sheet + _COMPARISON_BYTES * settings.compare,
+            progress=progress,
+        )
     else:
         result = enhancer.finish(
             read.raw,
@@ -358,7 +395,7 @@ def _write(made: _Made, settings: PictureSettings) -> Done:
         metadata["DarkFrames"] = f"{settings.dark.frames}, {settings.dark.name} first"
     if isinstance(result, Enhanced) and settings.linear:
         metadata["Orientation"] = str(raw.orientation)  # the pixels are not turned
-        write_linear_tiff(job.target, result.linear, metadata=metadata)
+        write_linear_tiff(job.target, result.linear, exif=raw.exif, metadata=metadata)
     else:
         if settings.exposure_ev:
             metadata["Exposure"] = f"{settings.exposure_ev:+g} EV"
@@ -441,9 +478,7 @@ def _with_problems(jobs: Sequence[Job]) -> list[Job]:
     for job in jobs:
         problem: AlenError | None = None
         if job.source.is_dir():
-            problem = NotRawError(
-                f"{job.source}: there is no RAW file in this folder. Name the files or another folder."
-            )
+            problem = NotRawError(_no_raw_file_in(job.source))
         elif (other := writers.setdefault(_in_full(job.target), job.source)) != job.source:
             problem = PictureError(
                 f"{job.source}: its picture {job.target} is that of {other}, too. Enhance it into another folder."

@@ -48,6 +48,9 @@ MAX_FLICKER: Final = 0.2
 MAX_DARK_SHARE: Final = 0.05
 """Part of the range that the mean of a dark frame may reach; dark current does not."""
 
+MAX_DARK_SHARE_OF_FLATS: Final = 0.25
+"""Part of the brightest flats' level, above the files' black level, from which on darks are worth a word."""
+
 LAMBDA_SIGMA_DN: Final = 0.3
 """Read noise in DN below which rounding hides the shape of its distribution."""
 
@@ -190,6 +193,12 @@ class FlatPoints:
     frames: int
     """Frames that they are from."""
 
+    @property
+    def mean_dn(self) -> float:
+        """Mean level above black in DN."""
+        pixels, levels, _ = self.sums.sum(axis=(0, 1))
+        return float(levels / max(pixels, 1))
+
     def points(self, weights: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Return (3, classes): level, variance, degrees of freedom; ``weights`` (tiles,) count the parts."""
         sums = self.sums.sum(axis=0) if weights is None else np.tensordot(weights, self.sums, axes=1)  # (classes, 3)
@@ -296,6 +305,13 @@ def calibrate(
             f"The darks were exposed for {dark_times[0]:.3g} s to {dark_times[-1]:.3g} s; what their means differ by "
             "counts as drift."
         )
+    above_black = float(offsets.mean())
+    brightest = above_black + max(part.mean_dn for part in points)
+    if above_black > MAX_DARK_SHARE_OF_FLATS * brightest:
+        notes.append(
+            f"The darks lie {above_black:.3g} DN above the black level of the files, the brightest flats "
+            f"{brightest:.3g} DN: if light reached the darks, all of this is wrong."
+        )
     if len(darks) < 8:
         notes.append(f"Only {len(darks)} darks: the drift from frame to frame is uncertain. Ten or more tell it.")
     speed = first.iso if iso is None else iso
@@ -370,6 +386,8 @@ def _headers(darks: Sequence[Path], flats: Sequence[Path], iso: float | None) ->
         seen.add(path.resolve())
     headers = {path: read_header(path) for path in (*darks, *flats)}
     first = headers[darks[0]]
+    if None not in (iso, first.iso) and iso != first.iso:
+        raise CalibrationError(f"{darks[0]}: was taken at ISO {first.iso:g}, not {iso:g}. Leave --iso out.")
     if iso is None and first.iso is None:
         raise CalibrationError(f"{darks[0]}: the file does not tell its ISO speed. Tell it with --iso.")
     for path, header in headers.items():

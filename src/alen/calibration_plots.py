@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alen.calibrate import Calibration, difference_density
+from alen.errors import PictureError
 
 _POINT, _LINE, _OTHER, _GRAY = "#0072b2", "#d55e00", "#009e73", "#777777"
 """Colors that the color-blind tell apart (Okabe and Ito, 2008)."""
@@ -21,7 +22,16 @@ def draw_plots(calibration: Calibration, folder: Path) -> list[Path]:
 
     Raises:
         ImportError: matplotlib is not installed.
+        PictureError: They cannot be written.
     """
+    try:
+        return _draw_plots(calibration, folder)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise PictureError(f"{folder}: the plots cannot be written ({reason}). Choose another folder.") from error
+
+
+def _draw_plots(calibration: Calibration, folder: Path) -> list[Path]:
     from matplotlib.figure import Figure
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -46,11 +46,17 @@ _ORIENTATIONS: Final = {
 }
 """EXIF orientation in words."""
 
+_LEAST_SIGNAL: Final = 2.0
+_SHOT_SHARE: Final = 0.5
+"""For a gain to be told by a frame, where it is bright: signal in deviations without light, and the variance of photons
+in that without light."""
+
 app = App(
     name="alen",
     version=__version__,
     help="From an almost black RAW photograph to a finished picture.",
     help_format="plaintext",
+    suppress_keyboard_interrupt=False,  # main tells of it
     usage="Usage: alen COMMAND",
     help_epilogue="First steps:\n\n"
     "  alen sample night.dng          make a dark RAW file to try things with\n"
@@ -126,7 +132,8 @@ def enhance(
 ) -> int:
     """Turn dark RAW files into finished pictures.
 
-    Every picture is upright, in sRGB, and keeps the EXIF of its RAW file.
+    Every picture is upright, in sRGB, and keeps the EXIF of its RAW file
+    (with --linear: in sensor orientation and the camera's own colors).
     A file that cannot be used is reported, and the others are done.
 
     Args:
@@ -153,7 +160,7 @@ def enhance(
         dark: RAW files of the same camera and settings taken with the lens cap on, or folders of them, to take fixed
             patterns and hot pixels off; named after the files to enhance.
     """
-    from alen.batch import Failed, PictureSettings, enhance_files, find_raw_files, plan
+    from alen.batch import Failed, PictureSettings, enhance_files, plan, raw_files_of
     from alen.dark_frames import read_dark_frames
     from alen.enhance import Enhancer
 
@@ -166,7 +173,7 @@ def enhance(
         compare=compare,
         ratios=ratios,
         overwrite=force,
-        dark=read_dark_frames(find_raw_files(dark)) if dark else None,
+        dark=None if dark is None else read_dark_frames(raw_files_of(dark, "--dark")),
     )
     jobs = plan(files, output=output, picture_format=picture_format, linear=linear)
     if max_memory is not None and not math.isfinite(max_memory):
@@ -301,9 +308,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without "→" or "×" shows "?" instead
+    given = sys.argv[1:] if arguments is None else arguments
     try:
+        if "" in given:
+            raise SettingsError("An argument is empty; perhaps a variable of the shell has no value.")
         code = app(
-            sys.argv[1:] if arguments is None else arguments,
+            given,
             exit_on_error=False,
             print_error=True,
             result_action="return_value",
@@ -387,9 +397,15 @@ def _noise(raw: RawImage, black: Levels) -> dict[str, float | None]:
     cfa = reference(raw.cfa.kind)
     planes = pack_any(normalize(padding.pad(raw.mosaic), cfa, black, raw.white_level), cfa)
     level = estimate_noise_level(PlanesArray(planes), np.ones(len(planes), dtype=np.float32))
-    range_dn = raw.white_level - sum(black) / len(black)
+    range_dn = (raw.white_level - sum(black) / len(black)) / raw.scale
+    bright = float(np.percentile(planes.mean(axis=2), 98))  # of rows: noise averages out
+    has_light = (
+        level is not None
+        and bright > _LEAST_SIGNAL * math.sqrt(level.read_variance)
+        and level.gain * bright > _SHOT_SHARE * level.read_variance
+    )
     return {
-        "estimated_gain_dn_per_e": None if level is None else level.gain * range_dn,
+        "estimated_gain_dn_per_e": level.gain * range_dn if level is not None and has_light else None,
         "estimated_read_noise_dn": None if level is None else math.sqrt(level.read_variance) * range_dn,
     }
 
@@ -429,9 +445,10 @@ def _lens_shading(stops: float | None) -> list[tuple[str, str]]:
 
 def _noise_in_words(gain: float | None, read_noise: float | None) -> str:
     """Return the noise of a frame as calibrations state it."""
-    if gain is None or read_noise is None:
+    if read_noise is None:
         return "cannot be told"
-    return f"{gain:.3g} DN per electron, {read_noise:.3g} DN without light"
+    per_electron = "too dark to tell DN per electron" if gain is None else f"{gain:.3g} DN per electron"
+    return f"{per_electron}, {read_noise:.3g} DN without light"
 
 
 def _exposure(time_s: float | None, aperture: float | None, iso: float | None) -> str:

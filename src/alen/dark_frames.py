@@ -29,6 +29,13 @@ LOST_SHARE: Final = 0.5
 LEAST_BLACK_SHARE: Final = 1 / 64
 """Part of the white level that the black level has at least afterwards: room for noise below it."""
 
+LIT_SHARE: Final = 0.002
+"""Part of the range between black and white that dark frames are above black, at least, for a warning of light in them:
+2 DN of 10 bits, 30 of 14."""
+
+LIT_SHARE_OF_PICTURE: Final = 0.25
+"""Part of what the picture has above black, likewise."""
+
 HOT_DEVIATIONS: Final = 3.0
 """Deviations, of the noise in the mean, from which on a pixel counts by its own value."""
 
@@ -53,6 +60,8 @@ class DarkFrame:
     """Their ISO speed; None if unknown."""
     exposure_time_s: float | None
     """Exposure time of the first in seconds; None if unknown."""
+    level_dn: float
+    """How far they lie above the file's black level in the mean, in DN."""
     frames: int
     """How many there are."""
     name: str
@@ -103,6 +112,7 @@ def combine_dark_frames(frames: Iterable[RawImage]) -> DarkFrame:
         raise CalibrationError("No dark frame was given.")
     mean = halves[0] + halves[1]
     mean /= np.float32(count)
+    level_dn = float(mean.mean(dtype=np.float64))
     halves[0] /= np.float32((count + 1) // 2)
     halves[1] /= np.float32(max(count // 2, 1))  # stays 0 of a single frame, so that nothing is agreed on
     _keep_what_is_agreed(mean, halves[0], halves[1], first.cfa.size)
@@ -114,6 +124,7 @@ def combine_dark_frames(frames: Iterable[RawImage]) -> DarkFrame:
         camera=first.camera,
         iso=first.iso,
         exposure_time_s=first.exposure_time_s,
+        level_dn=level_dn,
         frames=count,
         name=first.name,
     )
@@ -134,7 +145,8 @@ def subtract_dark(raw: RawImage, dark: DarkFrame) -> RawImage:
         dark: Dark frames of the same camera, pattern, size and ISO speed.
 
     Returns:
-        The image with another mosaic, black and white level; a warning if the exposure times differ twofold.
+        The image with another mosaic, black and white level; a warning if the exposure times differ twofold, or if the
+        darks are so bright beside the image that they may hold light.
 
     Raises:
         CalibrationError: The darks are of another camera, pattern, size or ISO speed.
@@ -165,8 +177,23 @@ def subtract_dark(raw: RawImage, dark: DarkFrame) -> RawImage:
             f"The dark frames were exposed for {times[1]:.3g} s, this one for {times[0]:.3g} s; glow and hot pixels "
             "grow with the time.",
         )
+    range_dn = raw.white_level - max(raw.black_level)
+    own_dn = float(raw.mosaic.mean(dtype=np.float64)) - sum(raw.black_level) / 4
+    if dark.level_dn > max(LIT_SHARE * range_dn, LIT_SHARE_OF_PICTURE * own_dn):
+        warnings += (
+            f"The dark frames lie {dark.level_dn:.3g} DN above black in the mean, this one {own_dn:.3g}: if light "
+            "reached them, it was taken off the picture.",
+        )
     r, gr, gb, b = (scale * (black + pedestal) for black in raw.black_level)
-    return replace(raw, mosaic=mosaic, black_level=(r, gr, gb, b), white_level=white, warnings=warnings)
+    return replace(
+        raw,
+        mosaic=mosaic,
+        black_level=(r, gr, gb, b),
+        white_level=white,
+        scale=scale * raw.scale,
+        pedestal_dn=raw.pedestal_dn + pedestal / raw.scale,
+        warnings=warnings,
+    )
 
 
 def _above_black(raw: RawImage) -> NDArray[np.float32]:

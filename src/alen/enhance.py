@@ -38,6 +38,9 @@ from alen.weights import DEFAULT, XTRANS, Weights, find_weights, load_weights, s
 _PROCESS_BYTES: Final = 120_000_000
 """Memory of Python and of what it has imported, about."""
 
+_GRAPHS_BYTES: Final = 300_000_000
+"""Memory of an engine that stays when a frame is done, about."""
+
 
 def check_ratio(ratio: float | None) -> None:
     """Raise SettingsError unless an exposure ratio is 1 to `MAX_RATIO`, or None, which stands for the estimate."""
@@ -243,6 +246,7 @@ class Enhancer:
         *,
         ratio: float | None = None,
         look: Look = LOOK,
+        beside_bytes_per_pixel: int = 0,
         progress: Callable[[float], None] | None = None,
     ) -> Enhanced:
         """Clean and demosaic a RAW image.
@@ -251,6 +255,7 @@ class Enhancer:
             raw: The image; Bayer or X-Trans.
             ratio: By how much it was exposed too short, 1 to `MAX_RATIO`; None estimates it.
             look: How bright an estimated ratio makes the picture: "natural" or "bright"; of no effect on a given one.
+            beside_bytes_per_pixel: What the caller will make of it, counted towards the largest memory.
             progress: Told, again and again, the share of the work that is done, in [0, 1].
 
         Raises:
@@ -260,7 +265,7 @@ class Enhancer:
         """
         clock = time.perf_counter()
         network = self._network_for(raw)
-        amplified = self._amplified(network, raw, ratio, look, bytes_per_pixel=12)
+        amplified = self._amplified(network, raw, ratio, look, bytes_per_pixel=12 + beside_bytes_per_pixel)
         prepared = time.perf_counter()
         linear = np.empty((*raw.mosaic.shape, 3), dtype=np.float32)
 
@@ -436,9 +441,9 @@ def _needed_bytes(network: _Network, height: int, width: int, bytes_per_pixel: i
     engine = network.engine.needed_bytes(height // side, width // side)
     if engine is None:
         return None
-    # the engine gives its memory back while the picture grows
+    # the engine gives its memory back while the picture grows, all but the graphs
     mosaic_bytes = 2 * height * width
-    return _PROCESS_BYTES + mosaic_bytes + max(engine, bytes_per_pixel * height * width)
+    return _PROCESS_BYTES + mosaic_bytes + max(engine, min(engine, _GRAPHS_BYTES) + bytes_per_pixel * height * width)
 
 
 def _metadata(network: _Network, amplified: Amplified) -> dict[str, str]:
@@ -447,7 +452,7 @@ def _metadata(network: _Network, amplified: Amplified) -> dict[str, str]:
         "Software": f"alen {__version__}",
         "Model": f"{network.weights.name} {network.weights.digest}",
         "Engine": network.engine.description,
-        "BlackLevel": ", ".join(f"{level:.2f}" for level in amplified.raw.black_level),
+        "BlackLevel": ", ".join(f"{level:.2f}" for level in amplified.raw.in_dn(amplified.raw.black_level)),
         "ExposureRatio": f"{amplified.ratio:.4g} ({origin})",
     }
 

@@ -127,13 +127,18 @@ def write_picture(
 
 
 def write_linear_tiff(
-    path: str | os.PathLike[str], rgb: NDArray[np.float32], *, metadata: Mapping[str, str] | None = None
+    path: str | os.PathLike[str],
+    rgb: NDArray[np.float32],
+    *,
+    exif: bytes | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write linear camera RGB as 32-bit float TIFF: uncompressed, without a profile, in sensor orientation.
 
     Args:
         path: The file, ending in .tif or .tiff; an existing one is replaced.
         rgb: (H, W, 3) float32, linear; neither clipped nor scaled.
+        exif: As for `write_picture`.
         metadata: As for `write_picture`.
 
     Raises:
@@ -148,7 +153,7 @@ def write_linear_tiff(
     if not np.isfinite(pixels.sum(dtype=np.float64)):
         raise PictureError(not_a_number(path))
     with _replacing(path) as file:
-        _write_tiff(file, path, pixels, _exif_fields(path, None, rgb.shape, metadata, color_space=65_535), profile=None)
+        _write_tiff(file, path, pixels, _exif_fields(path, exif, rgb.shape, metadata, color_space=65_535), profile=None)
 
 
 def orient(picture: NDArray[Any], orientation: int) -> NDArray[Any]:

@@ -12,7 +12,7 @@ import contextlib
 import io
 import os
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -172,12 +172,20 @@ class RawImage:
     noise_profile: tuple[tuple[float, float], ...] | None
     """DNG NoiseProfile: (scale, offset) for all colors or for each; variance = scale · x + offset of the normalized
     signal x. None if missing."""
+    scale: int = 1
+    """Steps of the mosaic and of its levels per DN of the file: more than 1 after `alen.dark_frames.subtract_dark`."""
+    pedestal_dn: float = 0.0
+    """What was added to the file's DN."""
     lens_shading: LensShading | None = None
     """What the lens loses toward the corners, if a DNG says so; the mosaic has not been corrected."""
     warnings: tuple[str, ...]
     """What had to be assumed, one sentence each."""
     name: str
     """File name, or "<bytes>"; for messages."""
+
+    def in_dn(self, levels: Sequence[float]) -> tuple[float, ...]:
+        """Return levels of the mosaic in DN of the file."""
+        return tuple(level / self.scale - self.pedestal_dn for level in levels)
 
 
 @dataclass(frozen=True, kw_only=True)

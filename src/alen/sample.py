@@ -123,7 +123,14 @@ def make_sample(
         raise SettingsError(f"The exposure ratio of a sample lies between 1 and 1000; got {ratio}.")
     if not 100 <= iso <= 25600:
         raise SettingsError(f"The ISO speed of a sample lies between 100 and 25600; got {iso}.")
+    if seed < 0:
+        raise SettingsError(f"The seed is a whole number from 0 on; got {seed}.")
     _check_targets(paths, force=force)
+    try:
+        paths.raw.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise PictureError(f"{paths.raw.parent}: the folder cannot be made ({reason}). Choose another one.") from error
     truth = camera_truth(height, width, seed)
     _write_reference(paths.reference, truth, ratio, iso)
     noise = _SENSOR.typical(iso)

@@ -31,7 +31,7 @@ def out_of_range(raw: RawImage, ratio: float, black_level: Levels, *, ratio_is_e
     Args:
         raw: The image, with the black level of the file.
         ratio: The exposure ratio it is amplified by.
-        black_level: DN of R, Gr, Gb and B that are used as black, see `alen.black_level.proven_black_level`.
+        black_level: Levels of R, Gr, Gb and B that are used as black, see `alen.black_level.proven_black_level`.
         ratio_is_estimated: Whether that was estimated from the image.
     """
     found: list[str] = []
@@ -42,17 +42,18 @@ def out_of_range(raw: RawImage, ratio: float, black_level: Levels, *, ratio_is_e
         )
     if raw.iso is not None and not ISO[0] <= raw.iso <= ISO[1]:
         found.append(f"ISO {raw.iso:g} is outside the {ISO[0]:g} to {ISO[1]:g} that the network was trained for.")
-    range_dn = raw.white_level - max(raw.black_level)
+    range_dn = (raw.white_level - max(raw.black_level)) / raw.scale
     if range_dn < LEAST_RANGE_DN:
         found.append(f"The sensor tells only {range_dn:.0f} levels apart; the network was trained for 10 bits or more.")
     clipped = float(np.mean(raw.mosaic >= raw.white_level))
     if clipped > MOST_CLIPPED:
         found.append(f"{clipped:.0%} of the pixels are clipped; what is lost there stays white.")
-    drifts = [old - new for old, new in zip(raw.black_level, black_level, strict=True)]
+    used = raw.in_dn(black_level)
+    drifts = [old - new for old, new in zip(raw.in_dn(raw.black_level), used, strict=True)]
     if max(drifts) > BLACK_DRIFT * range_dn:
         found.append(
             f"Dark areas lie up to {max(drifts):.1f} DN below the black level of the file, more than noise explains; "
-            f"black is taken as {', '.join(f'{level:.1f}' for level in black_level)} DN (R, Gr, Gb, B)"
+            f"black is taken as {', '.join(f'{level:.1f}' for level in used)} DN (R, Gr, Gb, B)"
             + (", and shadows may keep a color cast." if min(drifts) == 0 else ".")
         )
     return tuple(found)

@@ -6,6 +6,7 @@ facts of the training, licence. Read and written without torch; no pickle anywhe
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from alen.cfa import PLANES, XTRANS_PLANES, FilterArray
 from alen.config import DEMOSAICKED, FILTERS, PYRAMID, AlenConfig, SidUnetConfig
@@ -121,10 +122,13 @@ def save_weights(
     *,
     half: bool = False,
 ) -> None:
-    """Write weights atomically.
+    """Write weights atomically, into a folder that is made if need be.
 
     ``half`` stores float16, and layers' matrices and kernels with the 8 significant bits that bfloat16 has: half the
     size, which zip and git make smaller still, and nothing lost where the network runs in bfloat16.
+
+    Raises:
+        WeightsError: The file cannot be written; one that was there before stays as it was.
     """
     network = next(name for name, kind in _NETWORKS.items() if isinstance(config, kind))
     header = {
@@ -141,8 +145,15 @@ def save_weights(
         name: _half(name, array) if half else np.ascontiguousarray(array, dtype=np.float32)
         for name, array in arrays.items()
     }
-    save_file(tensors, part, metadata={"alen": json.dumps(header)})
-    part.replace(path)
+    data = save(tensors, metadata={"alen": json.dumps(header)})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(data)  # not by safetensors, whose files their owner alone may read
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # the first error is the one to tell
+            part.unlink(missing_ok=True)
+        raise WeightsError(f"{path}: cannot be written ({error.strerror or error}). Choose another place.") from error
 
 
 def _half(name: str, array: NDArray[np.float32]) -> NDArray[np.float16]:

@@ -41,12 +41,12 @@ def calibrate(
         iso: ISO speed, where the files do not tell it.
         force: Replace this ISO speed if the calibration has it.
     """
-    from alen.batch import find_raw_files
+    from alen.batch import raw_files_of
     from alen.calibrate import calibrate as measure
     from alen.camera_file import read_camera, write_camera
 
     before = read_camera(output) if output.exists() else None
-    darks, flats = find_raw_files(dark), find_raw_files(flat)
+    darks, flats = raw_files_of(dark, "--dark"), raw_files_of(flat, "--flat")
     if before is not None and not force:
         _refuse_known(before, darks, iso)
     with Progress(len(darks) + len(flats), "frames") as progress:

@@ -58,6 +58,7 @@ class Progress:
     def __init__(self, total: int, what: str, *, is_long: bool = False) -> None:
         self._bar: Any = None
         self._done = 0
+        self._shown = 0.0
         if (total > 1 or is_long) and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -83,5 +84,6 @@ class Progress:
 
     def share(self, share: float) -> None:
         """Show which share of the thing at hand is done."""
+        self._shown = max(self._shown, self._done + share)  # a failure may come before what was told of others' work
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._done + share)
+            self._bar.update(self._task, completed=self._shown)

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from alen.commands.console import OK, require_torch
+from alen.commands.console import OK, Flag, require_torch
+from alen.errors import SettingsError
 
 
 def convert(
@@ -20,6 +21,7 @@ def convert(
     plane_order: Literal["sid", "ours"],
     released: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
     licence: str = "unknown",
+    force: Annotated[bool, Flag] = False,
 ) -> int:
     """Turn published weights into a weights file.
 
@@ -28,12 +30,17 @@ def convert(
 
     Args:
         state_dict: Tensors by name: .safetensors, .npz, or .pth with tensors alone.
-        output: The weights file.
+        output: The weights file, NAME.safetensors.
         network: Which network they are of.
         plane_order: Order of the planes they were trained with: "sid" is R, Gr, B, Gb, "ours" R, Gr, Gb, B.
         released: Of the attention network: the form of the released code, with max-pooling.
         licence: Licence of the weights.
+        force: Replace an existing file.
     """
+    if output.suffix.lower() != ".safetensors":
+        raise SettingsError(f"{output}: a weights file ends in .safetensors. Name it so.")
+    if output.exists() and not force:
+        raise SettingsError(f"{output}: is there already. Replace it with --force, or name another file.")
     require_torch()
     from alen.config import AlenConfig, SidUnetConfig
     from alen.convert import Arrays, convert_alen, convert_sid_unet, read_state_dict

@@ -37,8 +37,11 @@ def export(
     from alen.weights import find_weights, load_weights
 
     weights = load_weights(find_weights(model))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write_onnx(output, weights)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_onnx(output, weights)
+    except OSError as error:
+        raise WeightsError(f"{output}: cannot be written ({error.strerror or error}). Choose another place.") from error
     config = weights.config
     print(
         f"{output}: {weights.name} {weights.digest}, opset {OPSET}; "

@@ -45,7 +45,8 @@ def own_pairs(csv: Path) -> list[RawPair]:
             _check_columns(csv, columns)
             rows = [(reader.line_num, row) for row in reader if any(row.values())]
     except (OSError, UnicodeDecodeError, csv_format.Error) as error:
-        raise DataError(f"{csv}: the list of pairs cannot be read ({error}).") from error
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise DataError(f"{csv}: the list of pairs cannot be read ({reason}).") from error
     if not rows:
         raise DataError(f"{csv}: there are no pairs in it. Each line is a short exposure and its reference.")
     stems = Counter(Path((row["short"] or "").strip()).stem for _, row in rows)

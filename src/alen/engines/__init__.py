@@ -7,13 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from alen.errors import SettingsError
+
 Precision = Literal["auto", "bfloat16", "float32"]
 """Arithmetic of the layers with weights; "auto" is bfloat16 where the device computes in it, else float32."""
+
+
+def check_engine_settings(precision: str, threads: int | None) -> None:
+    """Raise SettingsError unless a precision is one of `Precision` and there is at least one thread, or None."""
+    if precision not in get_args(Precision):
+        raise SettingsError(f"The precision is one of {', '.join(get_args(Precision))}; got {precision!r}.")
+    if threads is not None and threads < 1:
+        raise SettingsError(f"At least one thread is needed; got {threads}.")
 
 
 class Planes(Protocol):

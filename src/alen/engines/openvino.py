@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from alen.allocator import return_freed_memory
 from alen.config import PYRAMID, AlenConfig
 from alen.cores import usable_cores
-from alen.engines import Planes, PlanesArray, Precision, UnshuffledPlanes
+from alen.engines import Planes, PlanesArray, Precision, UnshuffledPlanes, check_engine_settings
 from alen.engines.averages import ROWS, averages, between_rows
 from alen.engines.bands import FIRST_BYTES, BandedTrunk, band_rows, kept_bytes, stack_sums
 from alen.engines.graph import COLORS, composition, margin
@@ -45,7 +45,7 @@ class OpenVinoEngine:
 
     Args:
         weights: The network; an `AlenConfig` one.
-        device: An OpenVINO device name, such as "CPU".
+        device: An OpenVINO device name, such as "CPU", in capitals or not.
         precision: Arithmetic of the layers with weights. "auto" takes bfloat16 where the processor computes in it.
         threads: CPU threads; None leaves OpenVINO's choice, all cores.
         band: Positions, about, that are computed at a time; see `alen.engines.bands`.
@@ -54,6 +54,7 @@ class OpenVinoEngine:
     Raises:
         DeviceError: The device is not there, or cannot compute in that precision.
         WeightsError: The weights are of a network this engine does not build.
+        SettingsError: There is no such precision, or less than one thread is asked for.
     """
 
     def __init__(
@@ -76,7 +77,9 @@ class OpenVinoEngine:
                 f"{weights.name}: compares positions by the pairwise function {weights.config.pairwise}, but OpenVINO "
                 "runs embedded_gaussian alone. Run them in torch: alen.engines.torch.TorchEngine."
             )
+        check_engine_settings(precision, threads)
         self._core = core()
+        device = device.upper()
         if device not in self._core.available_devices:
             have = ", ".join(self._core.available_devices)
             raise DeviceError(f"The device {device} is not there. OpenVINO finds: {have}.")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alen.config import AlenConfig
-from alen.engines import Planes, PlanesArray, Precision
+from alen.engines import Planes, PlanesArray, Precision, check_engine_settings
 from alen.engines.torch_bands import FIRST_BYTES, BandedAlen, kept_bytes
 from alen.errors import DeviceError, WeightsError
 from alen.models.alen import Alen
@@ -72,6 +72,7 @@ class TorchEngine:
         is_low = precision == "bfloat16" or (precision == "auto" and is_cuda and has_bfloat16)
         self.precision: Literal["bfloat16", "float32"] = "bfloat16" if is_low else "float32"
         self._dtype = torch.bfloat16 if is_low else torch.float32
+        check_engine_settings(precision, threads)
         if threads is not None:
             torch.set_num_threads(threads)
         self._config = config = weights.config

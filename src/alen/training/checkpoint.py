@@ -5,13 +5,14 @@ Samples depend on the seed and the step alone, so no generator state has to be k
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from alen.errors import TrainingError
@@ -33,6 +34,9 @@ def save_checkpoint(
     """Write a checkpoint after ``step`` steps of so many processes.
 
     Atomic: a kill leaves the old one or the new one. One process writes for all.
+
+    Raises:
+        TrainingError: It cannot be written; the old one is still there.
     """
     tensors: dict[str, Tensor] = {}
     tensors.update({f"network.{name}": value for name, value in network.state_dict().items()})
@@ -43,8 +47,15 @@ def save_checkpoint(
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     part = path.with_suffix(".part")
     header = {"step": str(step), "processes": str(processes), "config": json.dumps(asdict(config))}
-    save_file(tensors, part, metadata=header)
-    part.replace(path)
+    try:
+        part.write_bytes(save(tensors, metadata=header))
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # the first error is the one to tell
+            part.unlink(missing_ok=True)
+        raise TrainingError(
+            f"{path}: the checkpoint cannot be written ({error.strerror or error}). Make room and go on with --resume."
+        ) from error
 
 
 def load_checkpoint(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self, get_args
 
@@ -124,11 +125,19 @@ class TrainingConfig:
             raise SettingsError("The shares of the stages add up to 1.")
         for stage in self.stages:
             if stage.patch_size < 16 or stage.patch_size % 16 or stage.batch_size < 1:
-                raise SettingsError(f"Patches are multiples of 16 packed pixels, at least one per step; got {stage}.")
+                raise SettingsError(
+                    "Patches are multiples of 16 packed pixels, at least one per step; got "
+                    f"{stage.batch_size} of {stage.patch_size}."
+                )
             if not 0 <= stage.hard_share <= 1:
-                raise SettingsError(f"hard_share lies in [0, 1]; got {stage}.")
+                raise SettingsError(f"hard_share lies in [0, 1]; got {stage.hard_share}.")
         if not 1 <= self.ratios[0] <= self.ratios[1]:
             raise SettingsError(f"ratios are a range from at least 1; got {self.ratios}.")
+        rates = (self.learning_rate, self.final_learning_rate)
+        if not all(math.isfinite(rate) and rate > 0 for rate in rates[:1]) or not 0 <= rates[1] < math.inf:
+            raise SettingsError(f"learning_rate is a positive number, final_learning_rate not below 0; got {rates}.")
+        if not 0 <= self.seed < 2**63:
+            raise SettingsError(f"seed is a whole number from 0 on; got {self.seed}.")
         if not 0 <= self.ema_decay < 1:
             raise SettingsError(f"ema_decay lies in [0, 1); got {self.ema_decay}.")
 

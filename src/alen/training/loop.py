@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from alen.allocator import keep_freed_memory
 from alen.config import AlenConfig, SidUnetConfig
-from alen.errors import TrainingError
+from alen.errors import SettingsError, TrainingError
 from alen.models.alen import Alen
 from alen.models.attention import ChannelGate
 from alen.models.sid_unet import SidUnet
@@ -95,6 +95,8 @@ def train(
         DataError: The data cannot be used.
         DeviceError: The device is not there.
     """
+    if (threads is not None and threads < 1) or workers < 0:
+        raise SettingsError(f"At least one thread is needed, and no less than 0 workers; got {threads}, {workers}.")
     checkpoint, final = run / "checkpoint.safetensors", run / "weights.safetensors"
     if checkpoint.exists() and not resume:
         raise TrainingError(f"{run}: a run is there already. Go on with --resume, or name another folder.")
@@ -229,7 +231,9 @@ def load_into(network: nn.Module, path: Path, config: AlenConfig | SidUnetConfig
     """Load weights of the same configuration, a file or shipped ones, into a network; TrainingError if they differ."""
     weights = load_weights(find_weights(str(path)))
     if weights.config != config:
-        raise TrainingError(f"{path}: holds weights of another network: {weights.config}, but this is {config}.")
+        theirs, ours = asdict(weights.config), asdict(config)
+        different = [f"{key} {theirs.get(key)} instead of {ours[key]}" for key in ours if theirs.get(key) != ours[key]]
+        raise TrainingError(f"{path}: holds weights of another network: {'; '.join(different) or 'of another kind'}.")
     network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.arrays.items()})
 
 
