@@ -224,6 +224,24 @@ def test_the_look_is_that_of_the_estimate(demosaicker: Enhancer) -> None:
         demosaicker.enhance(raw, ratio=5.0, look="dark")  # type: ignore[arg-type]
 
 
+def test_a_ratio_far_too_high_is_made_of_a_picture_that_is_not(enhancer: Enhancer) -> None:
+    """Above white networks leave the noise; they see at most twice what a bright look wants, the rest follows."""
+    scene = np.full((96, 128, 3), 0.3) * np.linspace(0.5, 1.5, 128)[:, None]
+    noise = np.random.default_rng(0).normal(0, 0.03, scene.shape)
+    raw = _expose(scene + noise, CFA.bayer("RGGB"))
+    most = 2 * enhancer.enhance(raw).ratio
+    assert 1.5 * most < 300
+    seen, brighter = enhancer.enhance(raw, ratio=most), enhancer.enhance(raw, ratio=1.5 * most)
+    assert brighter.ratio == 1.5 * most
+    np.testing.assert_allclose(brighter.linear, 1.5 * seen.linear, rtol=1e-5, atol=1e-6)
+    assert "NetworkRatio" not in seen.metadata
+    assert brighter.metadata["NetworkRatio"] == f"{most:.4g}"
+    assert brighter.metadata["ExposureRatio"] == f"{1.5 * most:.4g} (given)"
+    finished = enhancer.finish(raw, ratio=1.5 * most, exposure_ev=-1.0)
+    expected = np.rint(brighter.picture(exposure_ev=-1.0) * 255)
+    assert np.abs(finished.picture - expected).max() <= 1
+
+
 @pytest.mark.parametrize("ratio", [0.0, 0.99, 300.1, -5.0, float("nan"), float("inf")])
 def test_ratios_out_of_range(enhancer: Enhancer, ratio: float) -> None:
     raw = _expose(_ramp(32, 32), CFA.bayer("RGGB"))

@@ -42,6 +42,11 @@ _GRAPHS_BYTES: Final = 300_000_000
 """Memory of an engine that stays when a frame is done, about."""
 
 
+_MOST_AMPLIFIED: Final = 2.0
+"""By how much more than a bright look wants frames are amplified for the network at most: beyond most of a picture is
+above white, which networks have hardly seen: they leave the noise in it, and colors shift."""
+
+
 def check_ratio(ratio: float | None) -> None:
     """Raise SettingsError unless an exposure ratio is 1 to `MAX_RATIO`, or None, which stands for the estimate."""
     if ratio is not None and not (math.isfinite(ratio) and 1 <= ratio <= MAX_RATIO):
@@ -265,16 +270,17 @@ class Enhancer:
         """
         clock = time.perf_counter()
         network = self._network_for(raw)
-        amplified = self._amplified(network, raw, ratio, look, bytes_per_pixel=12 + beside_bytes_per_pixel)
+        amplified, seen = self._amplified(network, raw, ratio, look, bytes_per_pixel=12 + beside_bytes_per_pixel)
         prepared = time.perf_counter()
         linear = np.empty((*raw.mosaic.shape, 3), dtype=np.float32)
+        brighter = np.float32(amplified.ratio / seen.ratio)
 
         def keep(rows: slice, piece: NDArray[np.float32]) -> None:
-            linear[rows] = piece
+            np.multiply(piece, brighter, out=linear[rows])
 
-        self._make(network, amplified, lambda: keep, progress)
+        self._make(network, seen, lambda: keep, progress)
         seconds = {"prepare": prepared - clock, "network": time.perf_counter() - prepared}
-        metadata = _metadata(network, amplified)
+        metadata = _metadata(network, amplified, seen)
         return Enhanced(linear, amplified.raw, amplified.ratio, amplified.ratio_is_estimated, metadata, seconds)
 
     def finish(
@@ -307,10 +313,11 @@ class Enhancer:
         """
         clock = time.perf_counter()
         network = self._network_for(raw)
-        amplified = self._amplified(network, raw, ratio, look, bytes_per_pixel=3 * np.dtype(dtype).itemsize)
+        amplified, seen = self._amplified(network, raw, ratio, look, bytes_per_pixel=3 * np.dtype(dtype).itemsize)
         prepared = time.perf_counter()
         picture = np.empty((*raw.mosaic.shape, 3), dtype=dtype)
-        clip_level = amplified.ratio * min(raw.white_balance)
+        clip_level = seen.ratio * min(raw.white_balance)
+        exposure_ev += math.log2(amplified.ratio / seen.ratio)
 
         development = Development.of(raw.cam2rgb, exposure_ev=exposure_ev, clip_level=clip_level)
 
@@ -326,9 +333,9 @@ class Enhancer:
 
             return finish_piece
 
-        self._make(network, amplified, start, progress)
+        self._make(network, seen, start, progress)
         seconds = {"prepare": prepared - clock, "network": time.perf_counter() - prepared}
-        metadata = _metadata(network, amplified)
+        metadata = _metadata(network, amplified, seen)
         return Finished(picture, amplified.raw, amplified.ratio, amplified.ratio_is_estimated, metadata, seconds)
 
     def needed_bytes(self, height: int, width: int, *, bytes_per_pixel: int = 3) -> int | None:
@@ -423,8 +430,11 @@ class Enhancer:
 
     def _amplified(
         self, network: _Network, raw: RawImage, ratio: float | None, look: Look, *, bytes_per_pixel: int
-    ) -> Amplified:
-        """Return the image as the engine reads it, unless it and a picture of so many bytes are too large."""
+    ) -> tuple[Amplified, Amplified]:
+        """Return the image amplified as it is wanted, and as the engine reads it: perhaps less, see `_MOST_AMPLIFIED`.
+
+        Raises DeviceError if it and a picture of so many bytes per pixel are too large.
+        """
         height, width = raw.mosaic.shape
         needed = _needed_bytes(network, height, width, bytes_per_pixel)
         if self._max_memory_bytes is not None and needed is not None and needed > self._max_memory_bytes:
@@ -432,7 +442,12 @@ class Enhancer:
                 f"{raw.name}: {height * width / 1e6:.0f} megapixels need about {needed / 1e9:.1f} GB, more than "
                 f"the {self._max_memory_bytes / 1e9:g} GB that were allowed. Allow more, or use another computer."
             )
-        return amplified_planes(raw, ratio, look=look)
+        amplified = amplified_planes(raw, ratio, look=look)
+        if ratio is None:
+            return amplified, amplified
+        normalized = normalize(raw.mosaic, raw.cfa, amplified.raw.black_level, raw.white_level)
+        most = _MOST_AMPLIFIED * estimate_ratio(normalized, raw.cfa, raw.white_balance, look="bright")
+        return amplified, replace(amplified, ratio=min(amplified.ratio, most))
 
 
 def _needed_bytes(network: _Network, height: int, width: int, bytes_per_pixel: int) -> int | None:
@@ -446,7 +461,8 @@ def _needed_bytes(network: _Network, height: int, width: int, bytes_per_pixel: i
     return _PROCESS_BYTES + mosaic_bytes + max(engine, min(engine, _GRAPHS_BYTES) + bytes_per_pixel * height * width)
 
 
-def _metadata(network: _Network, amplified: Amplified) -> dict[str, str]:
+def _metadata(network: _Network, amplified: Amplified, seen: Amplified) -> dict[str, str]:
+    less = {"NetworkRatio": f"{seen.ratio:.4g}"} if seen.ratio < amplified.ratio else {}
     origin = f"estimated, {amplified.look} look" if amplified.ratio_is_estimated else "given"
     return {
         "Software": f"alen {__version__}",
@@ -454,6 +470,7 @@ def _metadata(network: _Network, amplified: Amplified) -> dict[str, str]:
         "Engine": network.engine.description,
         "BlackLevel": ", ".join(f"{level:.2f}" for level in amplified.raw.in_dn(amplified.raw.black_level)),
         "ExposureRatio": f"{amplified.ratio:.4g} ({origin})",
+        **less,
     }
 
 
