@@ -10,11 +10,12 @@ import numpy as np
 import openvino as ov
 import pytest
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from alen.color import eotf_inverse_srgb, eotf_srgb
 from alen.config import PYRAMID, AlenConfig, SidUnetConfig
-from alen.engines import PlanesArray, curves, openvino
+from alen.engines import PlanesArray, UnshuffledPlanes, curves, openvino
 from alen.engines.averages import ROWS, averages, between_rows
 from alen.engines.bands import BandedTrunk, first_features_bytes, kept_bytes, stack_sums
 from alen.engines.openvino import OpenVinoEngine, core
@@ -249,10 +250,13 @@ def test_averages_in_pieces_are_those_of_the_network(size: tuple[int, int], conf
         np.testing.assert_allclose(continued, expected[index][0].numpy(), rtol=1e-4, atol=1e-5)
 
 
-def test_means_of_the_stack_are_those_of_its_copies() -> None:
+@pytest.mark.parametrize("u", [1, 2, 4])
+def test_means_of_the_stack_are_those_of_its_copies(u: int) -> None:
     planes, brightness = _planes(16, 24), (0.25, 1.0, 16.0)
-    stack = np.concatenate([np.clip(planes * factor, -1, 1) for factor in brightness])
-    np.testing.assert_allclose(stack_sums(planes, brightness), stack.sum(axis=(1, 2)), rtol=1e-5)
+    unshuffled = F.pixel_unshuffle(torch.from_numpy(planes), u).numpy()
+    np.testing.assert_array_equal(UnshuffledPlanes(PlanesArray(planes), u).rows(1, 3), unshuffled[:, 1:3])
+    stack = np.concatenate([np.clip(unshuffled * factor, -1, 1) for factor in brightness])
+    np.testing.assert_allclose(stack_sums(planes, brightness, u), stack.sum(axis=(1, 2)), rtol=1e-4)
 
 
 def test_memory_grows_with_the_frame_and_not_with_its_square() -> None:

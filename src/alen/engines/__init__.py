@@ -59,11 +59,17 @@ class UnshuffledPlanes:
 
     def rows(self, start: int, stop: int) -> NDArray[np.float32]:
         """Return a copy of rows ``start`` to ``stop``."""
+        count, _, width = self.shape
+        rows = np.empty((count, stop - start, width), dtype=np.float32)
+        self.put_rows(start, stop, rows)
+        return rows
+
+    def put_rows(self, start: int, stop: int, out: NDArray[np.float32]) -> None:
+        """Put rows ``start`` to ``stop`` where they are wanted, (4·side², stop − start, w/side)."""
         rows = self.planes.rows(start * self.side, stop * self.side)
-        if self.side == 1:
-            return rows
         squares = rows.reshape(len(rows), stop - start, self.side, -1, self.side)  # (4, n, s, w/s, s)
-        return squares.transpose(0, 2, 4, 1, 3).reshape(-1, stop - start, squares.shape[3])  # (4·s·s, n, w/s)
+        for index in range(self.side**2):
+            out[index :: self.side**2] = squares[:, :, index // self.side, :, index % self.side]
 
 
 @dataclass(frozen=True)

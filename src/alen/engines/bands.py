@@ -27,7 +27,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from alen.config import AlenConfig
-from alen.engines import Planes, graph
+from alen.engines import UnshuffledPlanes, graph
 
 _HALO: Final = 2
 """Rows that the two 3 × 3 convolutions of a block need above and below."""
@@ -208,7 +208,7 @@ class BandedTrunk:
             self._compiled = dict(zip(models, pool.map(compile_model, models.values()), strict=True))
 
     def heads(
-        self, planes: Planes, stack_means: Means, progress: Callable[[float], None] | None = None
+        self, planes: UnshuffledPlanes, stack_means: Means, progress: Callable[[float], None] | None = None
     ) -> Iterator[tuple[int, slice, ov.Tensor]]:
         """Yield (new, rows, head) from top to bottom: the head's channels of rows, see `alen.engines.graph.last`.
 
@@ -237,7 +237,7 @@ class BandedTrunk:
         del skip1
         yield from self._run_last(decoded, planes, gate, skip0, means0)
 
-    def _run_front(self, planes: Planes, gate: Means) -> _Encoded:
+    def _run_front(self, planes: UnshuffledPlanes, gate: Means) -> _Encoded:
         request = self._compiled["front"].create_infer_request()
         request.set_tensor("gate_planes", ov.Tensor(gate.reshape(1, -1, 1, 1)))
         window = _Window(planes, self._rows[0], _HALO)
@@ -406,7 +406,7 @@ class BandedTrunk:
         return _Decoded(y, (sums / height).astype(np.float32))
 
     def _run_last(
-        self, below: _Decoded, planes: Planes, stem_gate: Means, skip: _Kept | None, skip_means: Means
+        self, below: _Decoded, planes: UnshuffledPlanes, stem_gate: Means, skip: _Kept | None, skip_means: Means
     ) -> Iterator[tuple[int, slice, ov.Tensor]]:
         compiled = self._compiled["last"]
         request = compiled.create_infer_request()
@@ -552,7 +552,7 @@ class _MadeAgain:
 class _Window:
     """Rows of the planes with those around them, and zeros beyond the frame: an input that is filled anew."""
 
-    def __init__(self, planes: Planes, rows: int, halo: int) -> None:
+    def __init__(self, planes: UnshuffledPlanes, rows: int, halo: int) -> None:
         self._planes = planes
         self._halo = halo
         count, self._height, width = planes.shape
@@ -565,25 +565,28 @@ class _Window:
         first = top - (start - self._halo)
         window = self._array[0]
         window[:, :first] = 0
-        window[:, first : first + bottom - top] = self._planes.rows(top, bottom)
+        self._planes.put_rows(top, bottom, window[:, first : first + bottom - top])
         window[:, first + bottom - top :] = 0
 
 
-def stack_sums(planes: NDArray[np.float32], brightness: Sequence[float]) -> NDArray[np.float64]:
+def stack_sums(planes: NDArray[np.float32], brightness: Sequence[float], u: int) -> NDArray[np.float64]:
     """Return the sums over rows of the network's input stack: of every plane at every brightness, clipped to [−1, 1].
 
     Args:
-        planes: (P, rows, w) float32.
+        planes: (P, n, w) float32, packed; n and w multiples of ``u``.
         brightness: The factors.
+        u: The network unshuffles them by so much; that need not be done for the sums.
 
     Returns:
-        (factors × P,), as channels are ordered in the stack.
+        (factors × P·u²,), as channels are ordered in the stack.
     """
-    sums = np.zeros((len(brightness), len(planes)))
+    count, rows, width = planes.shape
+    sums = np.zeros((len(brightness), count, u, u))
     clipped = np.empty_like(planes)
     for index, factor in enumerate(brightness):  # clipped where their product would be, which saves a pass
         np.clip(planes, np.float32(-1 / factor), np.float32(1 / factor), out=clipped)
-        sums[index] = factor * clipped.sum(axis=(1, 2))
+        of_columns = clipped.reshape(count, rows // u, u, width).sum(axis=1)  # the longer axis last
+        sums[index] = factor * of_columns.reshape(count, u, width // u, u).sum(axis=2, dtype=np.float64)
     return sums.ravel()
 
 

@@ -215,8 +215,7 @@ class OpenVinoEngine:
             part = planes.rows(top, min(top + step, height))
             if levels:
                 _put(levels, top, averages(part, self._config), early)
-            unshuffled = UnshuffledPlanes(PlanesArray(part), self._config.unshuffle)
-            return stack_sums(unshuffled.rows(0, unshuffled.shape[1]), self._config.brightness)
+            return stack_sums(part, self._config.brightness, self._config.unshuffle)
 
         with ThreadPoolExecutor(self._workers) as pool:  # numpy leaves the interpreter's lock
             sums = np.sum(list(pool.map(survey, range(0, height, step))), axis=0)
