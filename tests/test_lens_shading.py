@@ -17,7 +17,7 @@ from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb
 from alen.color import develop
 from alen.dng import write_cfa_dng
 from alen.enhance import Enhancer
-from alen.lens_shading import GainMap, LensShading, read_lens_shading
+from alen.lens_shading import GainMap, LensShading, read_lens_shading, read_vignette
 from alen.raw import read_raw
 from alen.sheets import before_after
 
@@ -150,6 +150,63 @@ def test_an_empty_list_asks_for_nothing() -> None:
     assert read_lens_shading(opcodes(), CFA.bayer("RGGB"), 60, 80) == (None, ())
 
 
+# ---------------------------------------------------------------- gains by distance
+
+
+def vignette(coefficients: tuple[float, ...], center: tuple[float, float] = (0.5, 0.5), number: int = 3) -> bytes:
+    """Return a FixVignetteRadial; the center is across and down."""
+    parameters = struct.pack(">7d", *coefficients, *center)
+    return struct.pack(">4I", number, 0x01030000, 1, len(parameters)) + parameters
+
+
+@pytest.mark.parametrize("size", [(60, 80), (61, 37), (1, 1)])
+def test_gains_by_distance_are_as_written_out(size: tuple[int, int]) -> None:
+    k, (x, y) = (0.6, -0.3, 0.2, 0.1, -0.05), (0.4, 0.55)
+    (gain,) = read_vignette(opcodes(vignette((9.0,) * 5, number=1), vignette(k, (x, y))))
+    height, width = size
+    rows, columns = np.mgrid[:height, :width] + 0.5
+    farthest = max((a - x * width) ** 2 + (b - y * height) ** 2 for a in (0, width) for b in (0, height))
+    square = ((columns - x * width) ** 2 + (rows - y * height) ** 2) / farthest
+    expected = 1 + sum(value * square ** (power + 1) for power, value in enumerate(k))
+    np.testing.assert_allclose(gain.over(height, width)(0, height), expected, rtol=1e-5)
+    both = LensShading(maps=((), (), (), ()), radial=(gain, gain)).over(height, width)(0, height)
+    np.testing.assert_allclose(both, np.broadcast_to(expected**2, (3, height, width)), rtol=1e-5)
+    assert gain.largest == pytest.approx((1 + np.polyval([*k[::-1], 0], np.linspace(0, 1, 257))).max(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        opcodes(vignette((0.1,) * 5))[:-3],
+        opcodes(vignette((float("nan"),) * 5)),
+        opcodes(vignette((1e300, 0, 0, 0, 0))),
+        opcodes(vignette((-2.0, 0, 0, 0, 0))),
+        opcodes(vignette((200.0, 0, 0, 0, 0))),
+        opcodes(*[vignette((20.0, 0, 0, 0, 0))] * 2),
+        opcodes(vignette((0.1,) * 5, (0.5, 1.5))),
+        opcodes(vignette((0.1,) * 5, (0.5, float("nan")))),
+        opcodes(vignette((9.0,) * 5, number=1)),
+        np.random.default_rng(0).bytes(400),
+    ],
+    ids=[
+        "empty",
+        "cut off",
+        "nan",
+        "huge",
+        "negative",
+        "large",
+        "large together",
+        "outside",
+        "nowhere",
+        "other",
+        "noise",
+    ],
+)
+def test_of_a_list_without_usable_gains_nothing_is_taken(data: bytes) -> None:
+    assert read_vignette(data) == ()
+
+
 # ---------------------------------------------------------------- in files and pictures
 
 _WHITE_BALANCE = (2.0, 1.0, 1.6)
@@ -164,7 +221,7 @@ def _with_opcodes(dng: bytes, data: bytes, tag: int = 51009) -> bytes:
     return bytes(patched) + data
 
 
-def _flat_field(shading: LensShading, level: float, cfa: CFA, data: bytes) -> bytes:
+def _flat_field(shading: LensShading, level: float, cfa: CFA, data: bytes, tag: int = 51009) -> bytes:
     """Return the DNG of a gray wall, 60 × 80, through a lens with that shading."""
     gains = shading.over(60, 80)(0, 60).transpose(1, 2, 0)
     light = mosaic_from_rgb(level / (gains * np.array(_WHITE_BALANCE, np.float32)), cfa)
@@ -180,7 +237,7 @@ def _flat_field(shading: LensShading, level: float, cfa: CFA, data: bytes) -> by
         iso=100,
         exposure_time_s=0.1,
     )
-    return _with_opcodes(file.getvalue(), data)
+    return _with_opcodes(file.getvalue(), data, tag)
 
 
 def _of_lens(cfa: CFA) -> tuple[bytes, LensShading]:
@@ -214,6 +271,19 @@ def test_a_gray_wall_gets_even_and_the_linear_values_stay(enhancer: Enhancer, ph
     assert np.abs(finished - np.rint(picture * 255)).max() <= 1
     brightened = before_after(enhanced)
     assert np.isfinite(brightened).all()
+
+
+def test_gains_by_distance_reach_pictures(enhancer: Enhancer) -> None:
+    cfa = CFA.bayer("GBRG")
+    (gain,) = read_vignette(opcodes(vignette((0.8, 0.1, 0, 0, 0))))
+    shading = LensShading(radial=(gain,))
+    raw = read_raw(_flat_field(shading, 0.3, cfa, opcodes(vignette((0.8, 0.1, 0, 0, 0))), tag=51022))
+    assert raw.warnings == ()
+    assert raw.lens_shading is not None
+    assert raw.lens_shading.largest_stops == pytest.approx(np.log2(1.9), abs=1e-3)
+    picture = enhancer.enhance(raw, ratio=1.0).picture()
+    corner, middle = picture[:8, :8].mean(axis=(0, 1)), picture[26:34, 36:44].mean(axis=(0, 1))
+    np.testing.assert_allclose(corner, middle, atol=0.015)
 
 
 def test_clipped_corners_are_white(enhancer: Enhancer) -> None:

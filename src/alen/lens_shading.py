@@ -1,9 +1,10 @@
 """Lens shading: what a DNG says a lens and its sensor lose toward the corners, and the gains that give it back.
 
 Cameras that leave the correction to the RAW converter (phones, action cameras) write GainMap opcodes into OpcodeList2:
-a coarse grid of gains for each plane of the mosaic. Source: Adobe's Digital Negative Specification 1.6.0.0, chapter 7,
-"Opcode List Processing" and "GainMap". The gains are meant for the linear mosaic; here the clean linear picture gets
-them, so that the network sees the noise of a sensor, not that of its corners amplified.
+a coarse grid of gains for each plane of the mosaic. Others, and converters, write FixVignetteRadial into OpcodeList3: a
+polynomial of the distance from a center. Source: Adobe's Digital Negative Specification 1.6.0.0, chapter 7, "Opcode
+List Processing", "GainMap" and "FixVignetteRadial". The maps are meant for the linear mosaic; here the clean linear
+picture gets them, so that the network sees the noise of a sensor, not that of its corners amplified.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from numpy.typing import NDArray
 from alen.cfa import CFA
 from alen.color import Shading
 
+_VIGNETTE: Final = 3
 _GAIN_MAP: Final = 9
-"""The opcode's number."""
+"""The opcodes' numbers."""
 
 _HEADER: Final = struct.Struct(">4I")
 """Number, DNG version, flags, bytes that follow; opcodes are big-endian whatever the file is."""
@@ -29,6 +31,12 @@ _HEADER: Final = struct.Struct(">4I")
 _MAP: Final = struct.Struct(">10I4dI")
 """Top, left, bottom, right, plane, planes, row pitch, column pitch, points down and across, their spacing and origin
 down and across in shares of the frame, planes of the map."""
+
+_MAX_COEFFICIENT: Final = 1e4
+"""Of a polynomial; they cancel each other in part."""
+
+_RADIAL: Final = struct.Struct(">7d")
+"""Five coefficients, and the center across and down."""
 
 _MAX_SIDE: Final = 512
 """Points down and across: cameras write some dozens."""
@@ -67,12 +75,55 @@ class GainMap:
         return weights
 
 
+@dataclass(frozen=True)
+class RadialGain:
+    """A gain that grows with the distance from a center, the same for all colors: 1 + k₀ r² + k₁ r⁴ + … + k₄ r¹⁰."""
+
+    coefficients: tuple[float, ...]
+    """k₀ to k₄, for distances r of 1 at the farthest corner."""
+    center: tuple[float, float]
+    """Down and across, in shares of the frame."""
+
+    def over(self, height: int, width: int) -> Callable[[int, int], NDArray[np.float32]]:
+        """Return what gives the gains (n, width) of rows ``start`` to ``stop`` of a frame (height, width)."""
+        sides = np.array([height, width])
+        middle = np.array(self.center) * sides
+        farthest = float(np.square(np.maximum(middle, sides - middle)).sum())
+        across = np.square(np.arange(width) + 0.5 - middle[1]) / farthest
+
+        def rows(start: int, stop: int) -> NDArray[np.float32]:
+            down = np.square(np.arange(start, stop) + 0.5 - middle[0]) / farthest
+            return self.at((down[:, None] + across).astype(np.float32))
+
+        return rows
+
+    def at(self, square: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the gains at squared distances, any shape."""
+        gains = np.zeros_like(square)
+        for coefficient in reversed(self.coefficients):
+            gains += np.float32(coefficient)
+            gains *= square
+        gains += 1
+        return gains
+
+    @property
+    def largest(self) -> float:
+        """The largest gain."""
+        return float(self.at(_DISTANCES).max())
+
+
+_DISTANCES: Final = np.linspace(0, 1, 257, dtype=np.float32)
+"""Squared distances that gains are looked at, to judge them."""
+
+
 @dataclass(frozen=True, eq=False)
 class LensShading:
     """The gains of a picture's colors."""
 
-    maps: tuple[tuple[GainMap, ...], ...]
+    maps: tuple[tuple[GainMap, ...], ...] = ((), (), (), ())
     """Of the planes R, Gr, Gb and B: the maps that each is multiplied by."""
+    radial: tuple[RadialGain, ...] = ()
+    """What all are multiplied by."""
 
     def over(self, height: int, width: int) -> Shading:
         """Return what gives the gains of R, G and B for rows of a frame of any size, (3, n, width) float32.
@@ -80,6 +131,7 @@ class LensShading:
         That of green is the mean of those of its two planes.
         """
         planes = [[of_map.over(height, width) for of_map in maps] for maps in self.maps]
+        radial = [gain.over(height, width) for gain in self.radial]
 
         def rows(start: int, stop: int) -> NDArray[np.float32]:
             red, green_red, green_blue, blue = (
@@ -88,6 +140,8 @@ class LensShading:
             gains = np.empty((3, stop - start, width), dtype=np.float32)
             for gain, color in zip(gains, (red, (green_red + green_blue) * np.float32(0.5), blue), strict=True):
                 gain[...] = color
+            for of_distance in radial:
+                gains *= of_distance(start, stop)
             return gains
 
         return rows
@@ -95,7 +149,8 @@ class LensShading:
     @property
     def largest_stops(self) -> float:
         """The largest gain in stops."""
-        return max(sum(math.log2(of_map.gains.max()) for of_map in maps) for maps in self.maps)
+        of_maps = max(sum(math.log2(of_map.gains.max()) for of_map in maps) for maps in self.maps)
+        return of_maps + sum(math.log2(gain.largest) for gain in self.radial)
 
 
 def read_lens_shading(opcodes: bytes, cfa: CFA, height: int, width: int) -> tuple[LensShading | None, tuple[str, ...]]:
@@ -134,6 +189,36 @@ def read_lens_shading(opcodes: bytes, cfa: CFA, height: int, width: int) -> tupl
     if shading is not None and not shading.largest_stops <= math.log2(_MAX_GAIN):
         return None, ("a damaged list",)
     return shading, tuple(dict.fromkeys(others))
+
+
+def read_vignette(opcodes: bytes) -> tuple[RadialGain, ...]:
+    """Read the FixVignetteRadial opcodes of an OpcodeList3; others there, such as of distortion, are passed over.
+
+    Args:
+        opcodes: The value.
+
+    Returns:
+        The gains; none if the list is damaged.
+    """
+    found: list[RadialGain] = []
+    try:
+        (count,) = struct.unpack_from(">I", opcodes)
+        offset = 4
+        for _ in range(count):
+            number, _, _, size = _HEADER.unpack_from(opcodes, offset)
+            if number == _VIGNETTE:
+                *coefficients, x, y = _RADIAL.unpack_from(opcodes, offset + _HEADER.size)
+                gain = RadialGain(tuple(coefficients), (y, x))
+                if not (0 <= x <= 1 and 0 <= y <= 1 and all(abs(k) <= _MAX_COEFFICIENT for k in coefficients)):
+                    return ()
+                at = gain.at(_DISTANCES)
+                if at.min() <= 0 or at.max() > _MAX_GAIN:
+                    return ()
+                found.append(gain)
+            offset += _HEADER.size + size
+    except struct.error:
+        return ()
+    return tuple(found) if sum(math.log2(gain.largest) for gain in found) <= math.log2(_MAX_GAIN) else ()
 
 
 def _gain_map(parameters: bytes, cfa: CFA, height: int, width: int) -> tuple[GainMap, set[int]]:

@@ -13,7 +13,7 @@ import io
 import os
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -39,7 +39,7 @@ from alen.errors import (
     SettingsError,
     UnsupportedRawError,
 )
-from alen.lens_shading import LensShading, read_lens_shading
+from alen.lens_shading import LensShading, read_lens_shading, read_vignette
 from alen.levels import normalize
 from alen.white_balance import estimate_white_balance
 
@@ -850,15 +850,20 @@ def _noise_profile(structure: list[Directory]) -> tuple[tuple[float, float], ...
 def _lens_shading(
     directory: Directory | None, cfa: CFA, visible: tuple[int, int], warnings: list[str]
 ) -> LensShading | None:
-    """Return the corrections of a DNG's OpcodeList2; warns of others."""
-    if directory is None or 51009 not in directory.fields:
+    """Return the gains of a DNG's OpcodeList2 and OpcodeList3; warns of what else the first asks for."""
+    lists = [] if directory is None else [directory.fields.get(tag) for tag in (51009, 51022)]
+    if directory is None or not any(lists):
         return None
-    values = directory.fields[51009].values
     active = directory.integers(50829) or (0, 0, *directory.integers(257)[:1], *directory.integers(256)[:1])
+    is_whole = len(active) == 4 and (active[2] - active[0], active[3] - active[1]) == visible
+    before, after = (each.values if each is not None and isinstance(each.values, bytes) else None for each in lists)
     shading: LensShading | None = None
-    others: tuple[str, ...] = ("corrections for another area",)
-    if isinstance(values, bytes) and len(active) == 4 and (active[2] - active[0], active[3] - active[1]) == visible:
-        shading, others = read_lens_shading(values, cfa, *visible)
+    others: tuple[str, ...] = ()
+    if before is not None:
+        shading, others = read_lens_shading(before, cfa, *visible) if is_whole else (None, ("another area",))
+    radial = read_vignette(after) if after is not None and is_whole else ()
+    if radial:
+        shading = replace(shading or LensShading(), radial=radial)
     if others:
         warnings.append(
             f"The DNG asks for corrections (OpcodeList2: {', '.join(others)}) that are not applied"
