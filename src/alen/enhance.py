@@ -364,40 +364,31 @@ class Enhancer:
         is measured while it is at the first.
         """
         with self._lock:
-            self._make_alone(network, amplified, start, progress)
+            height, width = amplified.raw.mosaic.shape
+            left, reached = amplified.padding.left, -amplified.padding.top
 
-    def _make_alone(
-        self,
-        network: _Network,
-        amplified: Amplified,
-        start: Callable[[], Callable[[slice, NDArray[np.float32]], None]],
-        progress: Callable[[float], None] | None,
-    ) -> None:
-        height, width = amplified.raw.mosaic.shape
-        left, reached = amplified.padding.left, -amplified.padding.top
+            def begin() -> tuple[Recovery, Callable[[slice, NDArray[np.float32]], None]]:
+                noise = estimate_noise_level(amplified, amplified.saturation) if self._recover else None
+                return Recovery(amplified, amplified.saturation, noise), start()
 
-        def begin() -> tuple[Recovery, Callable[[slice, NDArray[np.float32]], None]]:
-            noise = estimate_noise_level(amplified, amplified.saturation) if self._recover else None
-            return Recovery(amplified, amplified.saturation, noise), start()
+            def work(stripe: NDArray[np.float32]) -> None:
+                nonlocal reached
+                recovery, take = begun.result()
+                ready = recovery.push(stripe)
+                rows = slice(max(reached, 0), min(reached + len(ready), height))
+                if rows.start < rows.stop:
+                    take(rows, ready[rows.start - reached : rows.stop - reached, left : left + width])
+                reached += len(ready)
 
-        def work(stripe: NDArray[np.float32]) -> None:
-            nonlocal reached
-            recovery, take = begun.result()
-            ready = recovery.push(stripe)
-            rows = slice(max(reached, 0), min(reached + len(ready), height))
-            if rows.start < rows.stop:
-                take(rows, ready[rows.start - reached : rows.stop - reached, left : left + width])
-            reached += len(ready)
-
-        pending: Future[None] | None = None
-        with ThreadPoolExecutor(1) as pool:
-            begun = pool.submit(begin)
-            for stripe in network.engine.stripes(amplified, progress):
-                if pending is not None:
-                    pending.result()
-                pending = pool.submit(work, stripe.copy(order="K"))
-        if pending is not None:
-            pending.result()
+            pending: Future[None] | None = None
+            with ThreadPoolExecutor(1) as pool:
+                begun = pool.submit(begin)
+                for stripe in network.engine.stripes(amplified, progress):
+                    if pending is not None:
+                        pending.result()
+                    pending = pool.submit(work, stripe.copy(order="K"))
+            if pending is not None:
+                pending.result()
 
     def _load(self, model: str) -> _Network:
         """Make weights ready."""

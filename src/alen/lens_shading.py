@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -169,12 +169,7 @@ def read_lens_shading(opcodes: bytes, cfa: CFA, height: int, width: int) -> tupl
     maps: list[list[GainMap]] = [[], [], [], []]
     others: list[str] = []
     try:
-        (count,) = struct.unpack_from(">I", opcodes)
-        offset = 4
-        for _ in range(count):
-            number, _, _, size = _HEADER.unpack_from(opcodes, offset)
-            parameters = opcodes[offset + _HEADER.size :][:size]
-            offset += _HEADER.size + size
+        for number, parameters in _each(opcodes):
             if number == _GAIN_MAP:
                 gain_map, planes = _gain_map(parameters, cfa, height, width)
                 for plane in planes:
@@ -202,12 +197,9 @@ def read_vignette(opcodes: bytes) -> tuple[RadialGain, ...]:
     """
     found: list[RadialGain] = []
     try:
-        (count,) = struct.unpack_from(">I", opcodes)
-        offset = 4
-        for _ in range(count):
-            number, _, _, size = _HEADER.unpack_from(opcodes, offset)
+        for number, parameters in _each(opcodes):
             if number == _VIGNETTE:
-                *coefficients, x, y = _RADIAL.unpack_from(opcodes, offset + _HEADER.size)
+                *coefficients, x, y = _RADIAL.unpack_from(parameters)
                 gain = RadialGain(tuple(coefficients), (y, x))
                 if not (0 <= x <= 1 and 0 <= y <= 1 and all(abs(k) <= _MAX_COEFFICIENT for k in coefficients)):
                     return ()
@@ -215,10 +207,20 @@ def read_vignette(opcodes: bytes) -> tuple[RadialGain, ...]:
                 if at.min() <= 0 or at.max() > _MAX_GAIN:
                     return ()
                 found.append(gain)
-            offset += _HEADER.size + size
     except struct.error:
         return ()
     return tuple(found) if sum(math.log2(gain.largest) for gain in found) <= math.log2(_MAX_GAIN) else ()
+
+
+def _each(opcodes: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield number and parameters of each opcode of a list; raises struct.error where it is cut off."""
+    (count,) = struct.unpack_from(">I", opcodes)
+    offset = 4
+    for _ in range(count):
+        number, _, _, size = _HEADER.unpack_from(opcodes, offset)
+        offset += _HEADER.size
+        yield number, opcodes[offset : offset + size]
+        offset += size
 
 
 def _gain_map(parameters: bytes, cfa: CFA, height: int, width: int) -> tuple[GainMap, set[int]]:
