@@ -15,7 +15,7 @@ from alen.demosaic import demosaic_malvar
 from alen.engines import Planes
 from alen.enhance import Enhancer, amplified_planes
 from alen.errors import DeviceError, SettingsError, UnsupportedRawError, WeightsError
-from alen.levels import amplify, normalize
+from alen.levels import amplify, bright_ratio, normalize
 from alen.models.alen import Alen
 from alen.picture import quantize
 from alen.raw import RawImage
@@ -225,12 +225,12 @@ def test_the_look_is_that_of_the_estimate(demosaicker: Enhancer) -> None:
 
 
 def test_a_ratio_far_too_high_is_made_of_a_picture_that_is_not(enhancer: Enhancer) -> None:
-    """Above white networks leave the noise; they see at most twice what a bright look wants, the rest follows."""
+    """Above white networks leave the noise; of what they see half lies at 0.7 at most, and the rest follows."""
     scene = np.full((96, 128, 3), 0.3) * np.linspace(0.5, 1.5, 128)[:, None]
     noise = np.random.default_rng(0).normal(0, 0.03, scene.shape)
     raw = _expose(scene + noise, CFA.bayer("RGGB"))
-    most = 2 * enhancer.enhance(raw).ratio
-    assert 1.5 * most < 300
+    most = bright_ratio(normalize(raw.mosaic, raw.cfa, _BLACK, _WHITE), raw.cfa, _GAINS, 0.7)
+    assert most == pytest.approx(_RATIO * 0.7 / 0.3, rel=0.03)
     seen, brighter = enhancer.enhance(raw, ratio=most), enhancer.enhance(raw, ratio=1.5 * most)
     assert brighter.ratio == 1.5 * most
     np.testing.assert_allclose(brighter.linear, 1.5 * seen.linear, rtol=1e-5, atol=1e-6)
@@ -240,6 +240,15 @@ def test_a_ratio_far_too_high_is_made_of_a_picture_that_is_not(enhancer: Enhance
     finished = enhancer.finish(raw, ratio=1.5 * most, exposure_ev=-1.0)
     expected = np.rint(brighter.picture(exposure_ev=-1.0) * 255)
     assert np.abs(finished.picture - expected).max() <= 1
+
+
+def test_a_night_with_lamps_is_seen_as_dark_as_it_is(enhancer: Enhancer) -> None:
+    """However bright the lamps: only where half of a frame would be too bright the network sees less."""
+    scene = np.full((96, 128, 3), 0.05)
+    scene[40:60, 50:90] = 30.0
+    raw = _expose(scene, CFA.bayer("RGGB"), ratio=_RATIO)
+    assert enhancer.enhance(raw).ratio < _RATIO / 2
+    assert "NetworkRatio" not in enhancer.enhance(raw, ratio=_RATIO).metadata
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.99, 300.1, -5.0, float("nan"), float("inf")])

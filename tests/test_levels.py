@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from alen.cfa import BAYER_PHASES, CFA, FilterArray, mosaic_from_rgb, pack_any, reference
 from alen.color import develop, eotf_srgb
 from alen.errors import SettingsError
-from alen.levels import Look, amplified_planes, amplify, estimate_ratio, exposure_ratio, normalize
+from alen.levels import Look, amplified_planes, amplify, bright_ratio, estimate_ratio, exposure_ratio, normalize
 from alen.noise import CAMERAS, add_noise
 
 PATTERNS = [*(CFA.bayer(phase) for phase in BAYER_PHASES), CFA.xtrans(), CFA.xtrans().shifted(1, 2)]
@@ -229,3 +229,13 @@ def test_a_few_lights_on_black_are_not_blown_out_without_limit() -> None:
 def test_other_looks_are_refused() -> None:
     with pytest.raises(SettingsError, match="The look is natural or bright; got gloomy"):
         estimate_ratio(np.zeros((40, 40), np.float32), CFA.bayer("RGGB"), (1, 1, 1), look="gloomy")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("cfa", PATTERNS, ids=lambda cfa: cfa.name)
+def test_the_bright_ratio_brings_half_of_a_frame_to_the_level(cfa: CFA) -> None:
+    scene = np.full((96, 144, 3), 0.01) / np.array(WHITE_BALANCE)
+    scene[:, 80:] *= 50
+    normalized = mosaic_from_rgb(scene.astype(np.float32), cfa)
+    assert bright_ratio(normalized, cfa, WHITE_BALANCE, 0.7) == pytest.approx(70, rel=0.01)
+    assert bright_ratio(50 * normalized, cfa, WHITE_BALANCE, 0.3) == 1
+    assert bright_ratio(0 * normalized, cfa, WHITE_BALANCE, 0.7) == np.inf

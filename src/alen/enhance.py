@@ -27,7 +27,7 @@ from alen.developer import Developer
 from alen.engines import MULTIPLE, Engine, Precision
 from alen.engines.openvino import OpenVinoEngine
 from alen.errors import DeviceError, PictureError, SettingsError, UnsupportedRawError, WeightsError
-from alen.levels import LOOK, MAX_RATIO, Look, check_look, estimate_ratio, normalize, saturation
+from alen.levels import LOOK, MAX_RATIO, Look, bright_ratio, check_look, estimate_ratio, normalize, saturation
 from alen.noise_level import estimate_noise_level
 from alen.picture import not_a_number
 from alen.raw import RawImage
@@ -42,9 +42,9 @@ _GRAPHS_BYTES: Final = 300_000_000
 """Memory of an engine that stays when a frame is done, about."""
 
 
-_MOST_AMPLIFIED: Final = 2.0
-"""By how much more than a bright look wants frames are amplified for the network at most: beyond most of a picture is
-above white, which networks have hardly seen: they leave the noise in it, and colors shift."""
+_BRIGHTEST_MIDDLE: Final = 0.7
+"""The linear value that half of a frame reaches at most as the network sees it. Networks have hardly seen pictures most
+of which is above white: they leave the noise in them, and colors shift."""
 
 
 def check_ratio(ratio: float | None) -> None:
@@ -422,7 +422,7 @@ class Enhancer:
     def _amplified(
         self, network: _Network, raw: RawImage, ratio: float | None, look: Look, *, bytes_per_pixel: int
     ) -> tuple[Amplified, Amplified]:
-        """Return the image amplified as it is wanted, and as the engine reads it: perhaps less, see `_MOST_AMPLIFIED`.
+        """Return the image amplified as it is wanted, and as the engine reads it: see `_BRIGHTEST_MIDDLE`.
 
         Raises DeviceError if it and a picture of so many bytes per pixel are too large.
         """
@@ -437,7 +437,7 @@ class Enhancer:
         if ratio is None:
             return amplified, amplified
         normalized = normalize(raw.mosaic, raw.cfa, amplified.raw.black_level, raw.white_level)
-        most = _MOST_AMPLIFIED * estimate_ratio(normalized, raw.cfa, raw.white_balance, look="bright")
+        most = bright_ratio(normalized, raw.cfa, raw.white_balance, _BRIGHTEST_MIDDLE)
         return amplified, replace(amplified, ratio=min(amplified.ratio, most))
 
 

@@ -222,6 +222,24 @@ def estimate_ratio(
     return min(max(ratio, 1.0), MAX_RATIO)
 
 
+def bright_ratio(
+    normalized: NDArray[np.float32], cfa: CFA, white_balance: tuple[float, float, float], level: float
+) -> float:
+    """Return the ratio that brings the middle of a frame's brightnesses, half of it, to a level.
+
+    Args:
+        normalized: (H, W) float32, signed, see `normalize`.
+        cfa: Its pattern, Bayer or X-Trans.
+        white_balance: Gains of R, G and B; green = 1.
+        level: Linear value; display white is 1.
+
+    Returns:
+        At least 1; infinite of a frame half of which has no light.
+    """
+    middle = float(np.median(_block_brightness(normalized, cfa, white_balance)))
+    return max(level / middle, 1.0) if middle > 0 else math.inf
+
+
 def check_look(look: str) -> None:
     """Raise SettingsError unless a look is one of `Look`."""
     if look not in get_args(Look):
