@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,20 @@ def test_finished_run_is_not_overwritten_and_other_settings_do_not_resume(photos
         train(config, photos, tmp_path / "run", workers=0)
     with pytest.raises(TrainingError, match="learning_rate"):
         train(dataclasses.replace(config, learning_rate=1e-5), photos, tmp_path / "run", workers=0, resume=True)
+
+
+def test_a_run_is_not_resumed_with_other_photographs(photos: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(TINY, steps=2, validate_every=2)
+    train(config, photos, tmp_path / "run", workers=0)
+    more = tmp_path / "more"
+    shutil.copytree(photos, more)
+    shutil.copy(more / "0.png", more / "another.png")
+    longer = dataclasses.replace(config, steps=2)
+    with pytest.raises(TrainingError, match=r"other photographs: 6 train, 1 held out, now 7 train, 1 held out"):
+        train(longer, more, tmp_path / "run", workers=0, resume=True)
+    moved = tmp_path / "moved"
+    shutil.copytree(photos, moved)
+    train(longer, moved, tmp_path / "run", workers=0, resume=True)
 
 
 def test_checkpoints_from_before_a_setting_resume(photos: Path, tmp_path: Path) -> None:

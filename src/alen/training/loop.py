@@ -27,7 +27,7 @@ from alen.training.checkpoint import load_checkpoint, save_checkpoint
 from alen.training.config import TrainingConfig
 from alen.training.losses import log_l2, roll_off, training_loss
 from alen.training.processes import Processes
-from alen.training.records import Records, describe_run
+from alen.training.records import Records, check_data, describe_run
 from alen.training.sources import Source
 from alen.weights import TrainingFacts, find_weights, load_weights, save_weights
 
@@ -128,6 +128,7 @@ def train(
     )
     start = 0
     if checkpoint.exists():
+        check_data(run, source.facts())
         start = load_checkpoint(
             checkpoint, config=config, network=network, ema=ema, optimizer=optimizer, processes=processes.count
         )

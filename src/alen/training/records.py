@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 import alen
+from alen.errors import TrainingError
 from alen.training.config import TrainingConfig
 from alen.training.processes import Processes
 from alen.weights import find_weights, load_weights
@@ -106,6 +107,28 @@ def draw_curves(run: Path) -> Path:
     part = run / "curves.part"
     figure.savefig(part, format="png", dpi=100)
     return part.replace(run / "curves.png")
+
+
+def check_data(run: Path, data: Mapping[str, Any]) -> None:
+    """Raise TrainingError if a run that is resumed was begun with other data, as far as its config.json tells."""
+    try:
+        facts = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    for key, value in json.loads(json.dumps(data)).items():
+        if key in facts and facts[key] != value:
+            raise TrainingError(
+                f"{run}: was begun with other {key}: {_counted(facts[key])}, now {_counted(value)}. "
+                "Resume with those it was begun with, or start a new run in another folder."
+            )
+
+
+def _counted(facts: Any) -> str:
+    """Return how many there are for what, of a source's facts."""
+    if not isinstance(facts, dict):
+        return str(facts)
+    counts = {key: len(value) if isinstance(value, list) else value for key, value in facts.items()}
+    return ", ".join(f"{count} {key.replace('_', ' ')}" for key, count in counts.items())
 
 
 def describe_run(
