@@ -240,6 +240,7 @@ def test_a_ratio_far_too_high_is_made_of_a_picture_that_is_not(enhancer: Enhance
     finished = enhancer.finish(raw, ratio=1.5 * most, exposure_ev=-1.0)
     expected = np.rint(brighter.picture(exposure_ev=-1.0) * 255)
     assert np.abs(finished.picture - expected).max() <= 1
+    assert enhancer.finish(raw, ratio=1.5 * most, exposure_ev=20.0).picture.min() == 255
 
 
 def test_a_night_with_lamps_is_seen_as_dark_as_it_is(enhancer: Enhancer) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from alen.cfa import BAYER_PHASES, CFA, FilterArray, mosaic_from_rgb, pack_any, reference
 from alen.color import develop, eotf_srgb
 from alen.errors import SettingsError
-from alen.levels import Look, amplified_planes, amplify, bright_ratio, estimate_ratio, exposure_ratio, normalize
+from alen.levels import Look, amplify, amplify_packed, bright_ratio, estimate_ratio, exposure_ratio, normalize
 from alen.noise import CAMERAS, add_noise
 
 PATTERNS = [*(CFA.bayer(phase) for phase in BAYER_PHASES), CFA.xtrans(), CFA.xtrans().shifted(1, 2)]
@@ -37,13 +37,13 @@ def test_packed_first_the_levels_are_the_same(kind: FilterArray) -> None:
     mosaic = np.random.default_rng(0).integers(0, 65536, (42, 66), dtype=np.uint16)
     black, white = (500.0, 512.0, 510.5, 530.0), 16000.0
     expected = pack_any(amplify(normalize(mosaic, cfa, black, white), cfa, WHITE_BALANCE, 40.0), cfa)
-    planes = amplified_planes(mosaic, cfa, black, white, WHITE_BALANCE, 40.0)
+    planes = amplify_packed(mosaic, cfa, black, white, WHITE_BALANCE, 40.0)
     assert planes.dtype == np.float32
     np.testing.assert_array_equal(planes, expected)
     with pytest.raises(SettingsError, match="below the white level"):
-        amplified_planes(mosaic, cfa, black, 500, WHITE_BALANCE, 40.0)
+        amplify_packed(mosaic, cfa, black, 500, WHITE_BALANCE, 40.0)
     with pytest.raises(SettingsError, match="positive"):
-        amplified_planes(mosaic, cfa, black, white, WHITE_BALANCE, 0.0)
+        amplify_packed(mosaic, cfa, black, white, WHITE_BALANCE, 0.0)
 
 
 def test_levels_are_signed_and_not_clipped() -> None:

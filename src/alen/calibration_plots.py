@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from alen.calibrate import Calibration, difference_density
 from alen.errors import PictureError
+from alen.replacing import replacing
 
 _POINT, _LINE, _OTHER, _GRAY = "#0072b2", "#d55e00", "#009e73", "#777777"
 """Colors that the color-blind tell apart (Okabe and Ito, 2008)."""
@@ -34,15 +35,13 @@ def draw_plots(calibration: Calibration, folder: Path) -> list[Path]:
 def _draw_plots(calibration: Calibration, folder: Path) -> list[Path]:
     from matplotlib.figure import Figure
 
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, draw in (("photon-transfer", _draw_transfer), ("darks", _draw_darks), ("rows", _draw_rows)):
         figure = Figure(figsize=(11, 4.6), layout="constrained")
         draw(figure, calibration)
         path = folder / f"iso{calibration.iso.iso:g}-{name}.png"
-        part = path.with_name(path.name + ".part")
-        figure.savefig(part, format="png", dpi=_DPI)
-        part.replace(path)
+        with replacing(path) as part:
+            figure.savefig(part, format="png", dpi=_DPI)
         written.append(path)
     return written
 

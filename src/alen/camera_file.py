@@ -7,7 +7,6 @@ confidence interval. The reader takes exactly these keys, types and ranges, so a
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import types
@@ -21,6 +20,7 @@ from typing import Any, Final
 from alen.cfa import CFA
 from alen.errors import CalibrationError, SettingsError
 from alen.noise import MeasuredCamera, MeasuredNoise
+from alen.replacing import replacing
 
 FORMAT: Final = 1
 """Version of the file."""
@@ -233,14 +233,10 @@ def write_camera(path: Path, camera: CameraFile) -> None:
         CalibrationError: The file cannot be written.
     """
     text = _lines({"format": FORMAT, "kind": _KIND, **asdict(camera)}, "")
-    part = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text + "\n", encoding="utf-8")
-        part.replace(path)
+        with replacing(path) as part:
+            part.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         raise CalibrationError(f"{path}: the calibration cannot be written ({error.strerror or error}).") from error
 
 

@@ -20,12 +20,12 @@ from openvino import opset13 as ops
 
 from alen.color import Development
 from alen.engines.curves import Node, constant, eotf_inverse_srgb
+from alen.engines.graph import COLORS
 from alen.engines.openvino import core
 
 _PIXELS: Final = 16_384
 """Pixels that are developed at a time: what is between the steps stays in the processor's second-level cache."""
 
-_COLORS: Final = ("red", "green", "blue")
 _SHADING: Final = ("red_shading", "green_shading", "blue_shading")
 _NUMBERS: Final = {"red_shares": 3, "blue_shares": 3, "clip_scale": 1, "gain": 1, "white": 1, "shoulder_scale": 1}
 """The inputs that differ from picture to picture, and how many numbers they are: those of `Development`."""
@@ -73,7 +73,7 @@ class Developer:
 
     def _develop(self, inputs: Sequence[NDArray[np.float32]], target: NDArray[Any]) -> None:
         """Develop as many pixels as the graph takes."""
-        for name, values in zip(_COLORS + _SHADING, inputs, strict=False):
+        for name, values in zip(COLORS + _SHADING, inputs, strict=False):
             self._request.set_tensor(name, ov.Tensor(values, shared_memory=True))
         self._request.set_output_tensor(ov.Tensor(target, shared_memory=True))
         self._request.infer(share_outputs=True)
@@ -81,8 +81,8 @@ class Developer:
 
 @functools.cache
 def _compiled(dtype: str, is_shaded: bool) -> Any:
-    """Return the graph: `_COLORS` (n,), perhaps `_SHADING` (n,), and `_NUMBERS` → "picture" (n, 3)."""
-    names = _COLORS + _SHADING if is_shaded else _COLORS
+    """Return the graph: `COLORS` (n,), perhaps `_SHADING` (n,), and `_NUMBERS` → "picture" (n, 3)."""
+    names = COLORS + _SHADING if is_shaded else COLORS
     pixels = [ops.parameter([_PIXELS], np.float32, name=name) for name in names]
     numbers = {name: ops.parameter([count], np.float32, name=name) for name, count in _NUMBERS.items()}
     apart = {

@@ -19,15 +19,25 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from alen import __version__, levels
+from alen import __version__
 from alen.black_level import proven_black_level
 from alen.cfa import reference
-from alen.color import Development, Shading, develop
+from alen.color import MAX_EV, Development, Shading, develop
 from alen.developer import Developer
 from alen.engines import MULTIPLE, Engine, Precision
 from alen.engines.openvino import OpenVinoEngine
 from alen.errors import DeviceError, PictureError, SettingsError, UnsupportedRawError, WeightsError
-from alen.levels import LOOK, MAX_RATIO, Look, bright_ratio, check_look, estimate_ratio, normalize, saturation
+from alen.levels import (
+    LOOK,
+    MAX_RATIO,
+    Look,
+    amplify_packed,
+    bright_ratio,
+    check_look,
+    estimate_ratio,
+    normalize,
+    saturation,
+)
 from alen.noise_level import estimate_noise_level
 from alen.picture import not_a_number
 from alen.raw import RawImage
@@ -38,9 +48,8 @@ from alen.weights import DEFAULT, XTRANS, Weights, find_weights, load_weights, s
 _PROCESS_BYTES: Final = 120_000_000
 """Memory of Python and of what it has imported, about."""
 
-_GRAPHS_BYTES: Final = 300_000_000
+_ENGINE_BYTES: Final = 300_000_000
 """Memory of an engine that stays when a frame is done, about."""
-
 
 _BRIGHTEST_MIDDLE: Final = 0.7
 """The linear value that half of a frame reaches at most as the network sees it. Networks have hardly seen pictures most
@@ -93,7 +102,7 @@ class Amplified:
         period = cfa.size // side  # packed rows of a whole pattern
         first, last = start // period * period, -(-stop // period) * period
         mosaic = self.padding.pad_rows(raw.mosaic, side * first, side * last)
-        planes = levels.amplified_planes(mosaic, cfa, raw.black_level, raw.white_level, raw.white_balance, self.ratio)
+        planes = amplify_packed(mosaic, cfa, raw.black_level, raw.white_level, raw.white_balance, self.ratio)
         return planes[:, start - first : stop - first]
 
 
@@ -317,7 +326,7 @@ class Enhancer:
         prepared = time.perf_counter()
         picture = np.empty((*raw.mosaic.shape, 3), dtype=dtype)
         clip_level = seen.ratio * min(raw.white_balance)
-        exposure_ev += math.log2(amplified.ratio / seen.ratio)
+        exposure_ev = min(exposure_ev + math.log2(amplified.ratio / seen.ratio), MAX_EV)
 
         development = Development.of(raw.cam2rgb, exposure_ev=exposure_ev, clip_level=clip_level)
 
@@ -449,7 +458,7 @@ def _needed_bytes(network: _Network, height: int, width: int, bytes_per_pixel: i
         return None
     # the engine gives its memory back while the picture grows, all but the graphs
     mosaic_bytes = 2 * height * width
-    return _PROCESS_BYTES + mosaic_bytes + max(engine, min(engine, _GRAPHS_BYTES) + bytes_per_pixel * height * width)
+    return _PROCESS_BYTES + mosaic_bytes + max(engine, min(engine, _ENGINE_BYTES) + bytes_per_pixel * height * width)
 
 
 def _metadata(network: _Network, amplified: Amplified, seen: Amplified) -> dict[str, str]:

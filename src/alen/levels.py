@@ -114,7 +114,7 @@ def amplify(
     return amplified
 
 
-def amplified_planes(
+def amplify_packed(
     mosaic: NDArray[np.uint16],
     cfa: CFA,
     black_level: tuple[float, float, float, float],

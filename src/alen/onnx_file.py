@@ -30,6 +30,7 @@ from alen.config import (
     SidUnetConfig,
 )
 from alen.demosaic import demosaicking_kernels
+from alen.replacing import replacing
 from alen.weights import Weights, conventions
 
 OPSET: Final = 17
@@ -85,13 +86,9 @@ def metadata(weights: Weights) -> dict[str, str]:
 
 
 def write_onnx(path: Path, weights: Weights) -> None:
-    """Write a network as an ONNX file, atomically; see `build_onnx`."""
-    part = path.with_name(path.name + ".part")
-    try:
+    """Write a network as an ONNX file, atomically; see `build_onnx`. Raises OSError if that cannot be done."""
+    with replacing(path) as part:
         part.write_bytes(build_onnx(weights).SerializeToString())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ facts of the training, licence. Read and written without torch; no pickle anywhe
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ from safetensors.numpy import save
 from alen.cfa import PLANES, XTRANS_PLANES, FilterArray
 from alen.config import DEMOSAICKED, FILTERS, PYRAMID, AlenConfig, SidUnetConfig
 from alen.errors import SettingsError, WeightsError
+from alen.replacing import replacing
 
 FORMAT: Final = 4
 """Version of the header. In version 1 the base of the attention network was one "mixture" for luma and color alike;
@@ -140,19 +140,15 @@ def save_weights(
         "output": _OUTPUTS[config.target],
         "facts": asdict(facts),
     }
-    part = path.with_name(path.name + ".part")
     tensors = {
         name: _half(name, array) if half else np.ascontiguousarray(array, dtype=np.float32)
         for name, array in arrays.items()
     }
     data = save(tensors, metadata={"alen": json.dumps(header)})
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)  # not by safetensors, whose files their owner alone may read
-        part.replace(path)
+        with replacing(path) as part:
+            part.write_bytes(data)  # not by safetensors, whose files their owner alone may read
     except OSError as error:
-        with contextlib.suppress(OSError):  # the first error is the one to tell
-            part.unlink(missing_ok=True)
         raise WeightsError(f"{path}: cannot be written ({error.strerror or error}). Choose another place.") from error
 
 

@@ -38,7 +38,6 @@ def export(
 
     weights = load_weights(find_weights(model))
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
         write_onnx(output, weights)
     except OSError as error:
         raise WeightsError(f"{output}: cannot be written ({error.strerror or error}). Choose another place.") from error

@@ -5,7 +5,6 @@ Samples depend on the seed and the step alone, so no generator state has to be k
 
 from __future__ import annotations
 
-import contextlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from alen.errors import TrainingError
+from alen.replacing import replacing
 from alen.training.config import TrainingConfig
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -45,14 +45,11 @@ def save_checkpoint(
         for key in ("step", *_MOMENTS):
             tensors[f"adam.{key}.{name}"] = optimizer.state[parameter][key]
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    part = path.with_suffix(".part")
     header = {"step": str(step), "processes": str(processes), "config": json.dumps(asdict(config))}
     try:
-        part.write_bytes(save(tensors, metadata=header))
-        part.replace(path)
+        with replacing(path) as part:
+            part.write_bytes(save(tensors, metadata=header))
     except OSError as error:
-        with contextlib.suppress(OSError):  # the first error is the one to tell
-            part.unlink(missing_ok=True)
         raise TrainingError(
             f"{path}: the checkpoint cannot be written ({error.strerror or error}). Make room and go on with --resume."
         ) from error

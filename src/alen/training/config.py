@@ -133,9 +133,11 @@ class TrainingConfig:
                 raise SettingsError(f"hard_share lies in [0, 1]; got {stage.hard_share}.")
         if not 1 <= self.ratios[0] <= self.ratios[1]:
             raise SettingsError(f"ratios are a range from at least 1; got {self.ratios}.")
-        rates = (self.learning_rate, self.final_learning_rate)
-        if not all(math.isfinite(rate) and rate > 0 for rate in rates[:1]) or not 0 <= rates[1] < math.inf:
-            raise SettingsError(f"learning_rate is a positive number, final_learning_rate not below 0; got {rates}.")
+        if not (0 < self.learning_rate < math.inf and 0 <= self.final_learning_rate < math.inf):
+            raise SettingsError(
+                "learning_rate is a positive number, final_learning_rate not below 0; got "
+                f"{self.learning_rate}, {self.final_learning_rate}."
+            )
         if not 0 <= self.seed < 2**63:
             raise SettingsError(f"seed is a whole number from 0 on; got {self.seed}.")
         if not 0 <= self.ema_decay < 1:

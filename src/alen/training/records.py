@@ -18,6 +18,7 @@ import torch
 
 import alen
 from alen.errors import TrainingError
+from alen.replacing import replacing
 from alen.training.config import TrainingConfig
 from alen.training.processes import Processes
 from alen.weights import find_weights, load_weights
@@ -197,9 +198,8 @@ def _commit() -> str | None:
 
 
 def _write(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def _columns(path: Path) -> dict[str, list[float]]:
