@@ -71,14 +71,23 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _dng(
-    path: Path, *, orientation: int = 1, phase: str = "RGGB", height: int = 61, width: int = 90, contrast: float = 1
+    path: Path,
+    *,
+    orientation: int = 1,
+    phase: str = "RGGB",
+    height: int = 61,
+    width: int = 90,
+    contrast: float = 1,
+    hot: tuple[int, int] | None = None,
 ) -> Path:
-    """Write a dark DNG: gray, brighter at the left, with a bright corner at the top left."""
+    """Write a dark DNG: gray, brighter at the left, with a bright corner at the top left, and a hot pixel if wanted."""
     x = np.linspace(0.8, 0.2, width)
     scene = np.repeat(np.tile(x, (height, 1))[..., None], 3, axis=2)
     scene[: height // 2, : width // 3] = 1.0
     light = mosaic_from_rgb(scene**contrast / (50 * np.array(_GAINS)), CFA.bayer(phase))
     noise = np.random.default_rng(0).normal(0, 2, light.shape)
+    if hot is not None:
+        noise[hot] = 3000
     write_cfa_dng(
         path,
         np.rint(512 + light * (16000 - 512) + noise).astype(np.uint16),
@@ -204,6 +213,18 @@ def test_enhance_one_file(folder: Path, weights: Path, capsys: pytest.CaptureFix
     assert told["ExposureRatio"] == "50 (given)"
     assert told["Model"] == f"small {load_weights(weights).digest}"
     assert told["Source"] == "in.dng"
+
+
+def test_hot_pixels_can_be_kept(folder: Path, weights: Path) -> None:
+    _dng(folder / "in.dng", hot=(40, 50))
+    told = []
+    for arguments in ([], ["--keep-hot-pixels"]):
+        name = f"{len(told)}.jpg"
+        assert main(["enhance", "in.dng", "-o", name, "--ratio", "50", "--model", str(weights), *arguments]) == 0
+        with Image.open(name) as image:
+            comment = image.getexif().get_ifd(0x8769)[0x9286]
+        told.append(int(json.loads(comment.removeprefix(b"ASCII\0\0\0"))["ReplacedPixels"]))
+    assert told == [1, 0]
 
 
 @pytest.mark.parametrize(

@@ -403,3 +403,23 @@ def test_frames_that_need_more_memory_than_allowed_are_refused(demosaicker: Enha
 def test_no_memory_at_all_is_no_setting(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="The largest memory is above 0"):
         Enhancer(tmp_path / "none.safetensors", max_memory_bytes=0)
+
+
+@pytest.mark.parametrize("cfa", [CFA.bayer("GBRG"), CFA.xtrans()], ids=lambda cfa: cfa.kind)
+def test_hot_pixels_do_not_reach_the_picture(
+    cfa: CFA, demosaicker: Enhancer, xtrans_enhancer: Enhancer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean = _expose(np.full((67, 91, 3), 0.2), cfa)
+    hot = clean.mosaic.copy()
+    hot[20, 30] = hot[41, 55] = 9000
+    hot[33, 70] = 0
+    raw = dataclasses.replace(_raw(hot, cfa), name="hot.dng")
+    with_them = demosaicker if cfa.is_bayer else xtrans_enhancer
+    enhanced = with_them.enhance(raw, ratio=_RATIO)
+    np.testing.assert_allclose(enhanced.linear, with_them.enhance(clean, ratio=_RATIO).linear, atol=1e-2)
+    assert enhanced.metadata["ReplacedPixels"] == "3"
+    np.testing.assert_array_equal(enhanced.raw.mosaic, hot)  # as shot
+    monkeypatch.setattr(with_them, "_repair", False)
+    kept = with_them.enhance(raw, ratio=_RATIO)
+    assert kept.linear[20, 30].max() > 0.5
+    assert kept.metadata["ReplacedPixels"] == "0"

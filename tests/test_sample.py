@@ -8,12 +8,14 @@ from numpy.typing import NDArray
 
 from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb
 from alen.color import cam2rgb_from_xyz2cam, develop
+from alen.data.lens import blur
 from alen.data.scene import night_scene
 from alen.errors import PictureError, SettingsError
 from alen.levels import amplify, normalize
 from alen.noise import CAMERAS, variance_dn
 from alen.raw import read_raw
 from alen.sample import (
+    LENS_SIGMA_PX,
     WHITE_BALANCE,
     XYZ2CAM,
     SamplePaths,
@@ -94,11 +96,11 @@ def test_the_noise_differs_by_seed_only(truth):
     assert not np.array_equal(first, expose(truth, cfa, ratio=100, iso=800, seed=5))
 
 
-def test_the_truth_is_the_scene_in_camera_colors(truth):
+def test_the_truth_is_the_scene_through_the_lens_in_camera_colors(truth):
     back = truth.astype(np.float64) @ cam2rgb_from_xyz2cam(XYZ2CAM).T
     assert truth.dtype == np.float32
     assert truth.min() >= 0
-    assert np.allclose(back, night_scene(HEIGHT, WIDTH), rtol=1e-4, atol=1e-4)
+    assert np.allclose(back, blur(night_scene(HEIGHT, WIDTH), LENS_SIGMA_PX), rtol=1e-4, atol=1e-4)
 
 
 def test_the_reference_is_upright_bright_and_of_the_same_size(sample, truth):

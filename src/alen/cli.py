@@ -129,6 +129,7 @@ def enhance(
     compare: Annotated[bool, Flag] = False,
     ratios: Annotated[bool, Flag] = False,
     dark: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative=(), json_list=False)] = None,
+    keep_hot_pixels: Annotated[bool, Flag] = False,
 ) -> int:
     """Turn dark RAW files into finished pictures.
 
@@ -159,6 +160,7 @@ def enhance(
         ratios: Write NAME.ratios.jpg, too: the picture at exposure ratios from a quarter to four times its own.
         dark: RAW files of the same camera and settings taken with the lens cap on, or folders of them, to take fixed
             patterns and hot pixels off; named after the files to enhance.
+        keep_hot_pixels: Leave single pixels that no light explains as they are; by default they are replaced.
     """
     from alen.batch import Failed, PictureSettings, enhance_files, plan, raw_files_of
     from alen.dark_frames import read_dark_frames
@@ -181,7 +183,9 @@ def enhance(
             f"The largest memory is a number of gigabytes; got {max_memory:g}. Leave it out for no limit."
         )
     max_memory_bytes = None if max_memory is None else int(max_memory * 1e9)
-    enhancer = Enhancer(model, device=device, precision=precision, max_memory_bytes=max_memory_bytes)
+    enhancer = Enhancer(
+        model, device=device, precision=precision, max_memory_bytes=max_memory_bytes, repair=not keep_hot_pixels
+    )
     failures = 0
     start = time.perf_counter()
     with Progress(len(jobs), "pictures", is_long=True) as progress:

@@ -23,6 +23,7 @@ from alen import __version__
 from alen.black_level import proven_black_level
 from alen.cfa import reference
 from alen.color import MAX_EV, Development, Shading, develop
+from alen.defective_pixels import DefectivePixels, find_defective_pixels
 from alen.developer import Developer
 from alen.engines import MULTIPLE, Engine, Precision
 from alen.engines.openvino import OpenVinoEngine
@@ -68,6 +69,8 @@ class Amplified:
 
     raw: RawImage
     """The image, with the black level that is used: see `proven_black_level`."""
+    mosaic: NDArray[np.uint16]
+    """(H, W) what is amplified: the image's mosaic, or one without its defective pixels."""
     ratio: float
     """Exposure ratio it is amplified by."""
     ratio_is_estimated: bool
@@ -101,7 +104,7 @@ class Amplified:
         raw, cfa, side = self.raw, reference(self.raw.cfa.kind), self.side
         period = cfa.size // side  # packed rows of a whole pattern
         first, last = start // period * period, -(-stop // period) * period
-        mosaic = self.padding.pad_rows(raw.mosaic, side * first, side * last)
+        mosaic = self.padding.pad_rows(self.mosaic, side * first, side * last)
         planes = amplify_packed(mosaic, cfa, raw.black_level, raw.white_level, raw.white_balance, self.ratio)
         return planes[:, start - first : stop - first]
 
@@ -126,7 +129,7 @@ def amplified_planes(raw: RawImage, ratio: float | None = None, *, look: Look = 
         used = estimate_ratio(normalized, raw.cfa, raw.white_balance, look=look)
     height, width = raw.mosaic.shape
     padding = Padding.to_reference(height, width, raw.cfa, raw.cfa.packed_side * MULTIPLE)
-    return Amplified(raw, used, ratio is None, look, padding)
+    return Amplified(raw, raw.mosaic, used, ratio is None, look, padding)
 
 
 @dataclass(frozen=True)
@@ -218,6 +221,7 @@ class Enhancer:
         threads: CPU threads; None uses all cores.
         max_memory_bytes: Frames that would need more are refused; None does not look.
         recover: Give back detail that the network lost, see `alen.recovery`; without, pictures are the network's own.
+        repair: Replace hot and dead pixels, see `alen.defective_pixels`.
 
     Raises:
         WeightsError: The weights cannot be used, or were not trained for camera RGB.
@@ -233,8 +237,10 @@ class Enhancer:
         threads: int | None = None,
         max_memory_bytes: int | None = None,
         recover: bool = True,
+        repair: bool = True,
     ) -> None:
         self._recover = recover
+        self._repair = repair
         self._lock = threading.Lock()
         if max_memory_bytes is not None and max_memory_bytes <= 0:
             raise SettingsError(f"The largest memory is above 0; got {max_memory_bytes / 1e9:g} GB.")
@@ -279,7 +285,9 @@ class Enhancer:
         """
         clock = time.perf_counter()
         network = self._network_for(raw)
-        amplified, seen = self._amplified(network, raw, ratio, look, bytes_per_pixel=12 + beside_bytes_per_pixel)
+        amplified, seen, defects = self._amplified(
+            network, raw, ratio, look, bytes_per_pixel=12 + beside_bytes_per_pixel
+        )
         prepared = time.perf_counter()
         linear = np.empty((*raw.mosaic.shape, 3), dtype=np.float32)
         brighter = np.float32(amplified.ratio / seen.ratio)
@@ -289,7 +297,7 @@ class Enhancer:
 
         self._make(network, seen, lambda: keep, progress)
         seconds = {"prepare": prepared - clock, "network": time.perf_counter() - prepared}
-        metadata = _metadata(network, amplified, seen)
+        metadata = _metadata(network, amplified, seen, defects)
         return Enhanced(linear, amplified.raw, amplified.ratio, amplified.ratio_is_estimated, metadata, seconds)
 
     def finish(
@@ -322,7 +330,8 @@ class Enhancer:
         """
         clock = time.perf_counter()
         network = self._network_for(raw)
-        amplified, seen = self._amplified(network, raw, ratio, look, bytes_per_pixel=3 * np.dtype(dtype).itemsize)
+        bytes_per_pixel = 3 * np.dtype(dtype).itemsize
+        amplified, seen, defects = self._amplified(network, raw, ratio, look, bytes_per_pixel=bytes_per_pixel)
         prepared = time.perf_counter()
         picture = np.empty((*raw.mosaic.shape, 3), dtype=dtype)
         clip_level = seen.ratio * min(raw.white_balance)
@@ -344,7 +353,7 @@ class Enhancer:
 
         self._make(network, seen, start, progress)
         seconds = {"prepare": prepared - clock, "network": time.perf_counter() - prepared}
-        metadata = _metadata(network, amplified, seen)
+        metadata = _metadata(network, amplified, seen, defects)
         return Finished(picture, amplified.raw, amplified.ratio, amplified.ratio_is_estimated, metadata, seconds)
 
     def needed_bytes(self, height: int, width: int, *, bytes_per_pixel: int = 3) -> int | None:
@@ -430,8 +439,10 @@ class Enhancer:
 
     def _amplified(
         self, network: _Network, raw: RawImage, ratio: float | None, look: Look, *, bytes_per_pixel: int
-    ) -> tuple[Amplified, Amplified]:
+    ) -> tuple[Amplified, Amplified, int]:
         """Return the image amplified as it is wanted, and as the engine reads it: see `_BRIGHTEST_MIDDLE`.
+
+        Of both the defective pixels are replaced; the third is how many there were.
 
         Raises DeviceError if it and a picture of so many bytes per pixel are too large.
         """
@@ -442,12 +453,18 @@ class Enhancer:
                 f"{raw.name}: {height * width / 1e6:.0f} megapixels need about {needed / 1e9:.1f} GB, more than "
                 f"the {self._max_memory_bytes / 1e9:g} GB that were allowed. Allow more, or use another computer."
             )
-        amplified = amplified_planes(raw, ratio, look=look)
-        if ratio is None:
-            return amplified, amplified
-        normalized = normalize(raw.mosaic, raw.cfa, amplified.raw.black_level, raw.white_level)
-        most = bright_ratio(normalized, raw.cfa, raw.white_balance, _BRIGHTEST_MIDDLE)
-        return amplified, replace(amplified, ratio=min(amplified.ratio, most))
+        with ThreadPoolExecutor(1) as pool:  # which takes about as long as the rest
+            finding = (
+                pool.submit(find_defective_pixels, raw.mosaic, raw.cfa, raw.white_balance) if self._repair else None
+            )
+            amplified = amplified_planes(raw, ratio, look=look)
+            most = amplified.ratio
+            if ratio is not None:
+                normalized = normalize(raw.mosaic, raw.cfa, amplified.raw.black_level, raw.white_level)
+                most = bright_ratio(normalized, raw.cfa, raw.white_balance, _BRIGHTEST_MIDDLE)
+            defects = DefectivePixels.none() if finding is None else finding.result()
+        amplified = replace(amplified, mosaic=defects.replaced(raw.mosaic))
+        return amplified, replace(amplified, ratio=min(amplified.ratio, most)), len(defects)
 
 
 def _needed_bytes(network: _Network, height: int, width: int, bytes_per_pixel: int) -> int | None:
@@ -457,11 +474,11 @@ def _needed_bytes(network: _Network, height: int, width: int, bytes_per_pixel: i
     if engine is None:
         return None
     # the engine gives its memory back while the picture grows, all but the graphs
-    mosaic_bytes = 2 * height * width
+    mosaic_bytes = 4 * height * width  # with and without defective pixels
     return _PROCESS_BYTES + mosaic_bytes + max(engine, min(engine, _ENGINE_BYTES) + bytes_per_pixel * height * width)
 
 
-def _metadata(network: _Network, amplified: Amplified, seen: Amplified) -> dict[str, str]:
+def _metadata(network: _Network, amplified: Amplified, seen: Amplified, replaced_pixels: int) -> dict[str, str]:
     less = {"NetworkRatio": f"{seen.ratio:.4g}"} if seen.ratio < amplified.ratio else {}
     origin = f"estimated, {amplified.look} look" if amplified.ratio_is_estimated else "given"
     return {
@@ -469,6 +486,7 @@ def _metadata(network: _Network, amplified: Amplified, seen: Amplified) -> dict[
         "Model": f"{network.weights.name} {network.weights.digest}",
         "Engine": network.engine.description,
         "BlackLevel": ", ".join(f"{level:.2f}" for level in amplified.raw.in_dn(amplified.raw.black_level)),
+        "ReplacedPixels": f"{replaced_pixels}",
         "ExposureRatio": f"{amplified.ratio:.4g} ({origin})",
         **less,
     }

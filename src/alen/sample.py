@@ -1,8 +1,9 @@
 """A made-up, physically noisy, extremely dark RAW file with its bright reference, for first steps and for tests.
 
 The night scene (`alen.data.scene`) is photographed by a virtual Sony A7S II: once long enough, which is the reference,
-and once ``ratio`` times shorter, which is the DNG. The colors pass through that camera's color matrix and a white
-balance for lamp light, the noise is that of its calibration (`alen.noise`).
+and once ``ratio`` times shorter, which is the DNG. A good lens spreads every point over some pixels. The colors pass
+through that camera's color matrix and a white balance for lamp light, the noise is that of its calibration
+(`alen.noise`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from alen import __version__
 from alen.cfa import CFA, mosaic_from_rgb
 from alen.color import cam2rgb_from_xyz2cam, develop
+from alen.data.lens import blur
 from alen.data.scene import night_scene
 from alen.dng import Field, encode_exif, write_cfa_dng
 from alen.errors import PictureError, SettingsError
@@ -38,6 +40,10 @@ WHITE_BALANCE: Final = (1.71, 1.0, 2.80)
 
 CAMERA: Final = "ALEN night sample"
 """Name of the virtual camera in the DNG. Not the real one's, so that no program takes the file for a photograph."""
+
+LENS_SIGMA_PX: Final = 0.6
+"""Standard deviation of a point's image. Without it the smallest lights and glints would be single pixels, which no
+camera sees: at one site of the filter array they would have one color, at the next another."""
 
 _SENSOR: Final = next(camera for camera in CAMERAS if camera.name == "Sony A7S II")
 
@@ -71,7 +77,8 @@ def camera_truth(height: int = 1024, width: int = 1536, seed: int = 0) -> NDArra
     """
     rgb2cam = np.linalg.inv(cam2rgb_from_xyz2cam(XYZ2CAM)).astype(np.float32)
     # every sRGB color lies inside this camera's gamut; the maximum only removes rounding
-    return np.asarray(np.maximum(night_scene(height, width, seed) @ rgb2cam.T, 0), dtype=np.float32)
+    seen = blur(night_scene(height, width, seed), LENS_SIGMA_PX)
+    return np.asarray(np.maximum(seen @ rgb2cam.T, 0), dtype=np.float32)
 
 
 def expose(truth: NDArray[np.float32], cfa: CFA, *, ratio: float, iso: float, seed: int = 0) -> NDArray[np.uint16]:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from alen.color import eotf_srgb
+from alen.data.lens import blur
 from alen.data.scene import COLOR_CHECKER_SRGB
 from alen.errors import SettingsError
 
@@ -377,7 +378,7 @@ def neon_sign(height: int, width: int) -> Array:
         light += (NEON_RIM * tube * (1 - core))[..., None] * saturated
         light += (NEON_CORE * core)[..., None] * (0.8 * saturated + np.float32(0.2))
     soft = np.minimum(light, np.float32(NEON_RIM))
-    return light + sum(share * _blurred(soft, part * side) for part, share in _GLOW) + np.float32(WALL)
+    return light + sum(share * blur(soft, part * side) for part, share in _GLOW) + np.float32(WALL)
 
 
 def _stroked(height: int, width: int, strokes: tuple[Stroke, ...], thickness_px: float) -> Array:
@@ -430,20 +431,6 @@ def _reduced(samples: NDArray[np.floating | np.bool_]) -> Array:
     """Average `_DETAIL` × `_DETAIL` samples: (4 H, 4 W) → (H, W)."""
     h, w = (side // _DETAIL for side in samples.shape)
     return np.asarray(samples.reshape(h, _DETAIL, w, _DETAIL).mean(axis=(1, 3)), dtype=np.float32)
-
-
-def _blurred(picture: Array, sigma_px: float) -> Array:
-    """Blur (H, W, 3) by a Gaussian; the edges are continued."""
-    reach = math.ceil(3 * sigma_px)
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(sigma_px, 1e-3)) ** 2)
-    kernel /= kernel.sum()
-    for axis in (0, 1):
-        padding = [(reach, reach) if a == axis else (0, 0) for a in range(3)]
-        padded = np.moveaxis(np.pad(picture, padding, mode="edge"), axis, 0)
-        side = picture.shape[axis]
-        total = sum(np.float32(weight) * padded[i : i + side] for i, weight in enumerate(kernel))
-        picture = np.moveaxis(np.asarray(total, dtype=np.float32), 0, axis)
-    return np.ascontiguousarray(picture)
 
 
 CHARTS: Final[Mapping[str, Callable[[int, int], Array]]] = MappingProxyType(
