@@ -256,7 +256,7 @@ def main(
     protocol = replace(protocol, cameras=protocol.cameras[:cameras])
     pictures_of = [(photo, camera) for photo in _spread(len(held_out), pictures[0]) for camera in range(pictures[1])]
     loaded = load_weights(find_weights(weights)) if pictures_of else None
-    method = None if loaded is None else network(loaded, "openvino", "auto", recover=weights in shipped_names())
+    method = None if loaded is None else network(loaded, "openvino", "auto", shipped=weights in shipped_names())
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         cache = PhotoCache(held_out, Path(folder))

@@ -99,7 +99,7 @@ def planned(sensor: MeasuredCamera | None, steps: int) -> TrainingConfig:
 def score(imaginary: Path, own: Path, camera: CameraNoise, photos: Sequence[Path], protocol: Protocol) -> list[Record]:
     """Enhance the photographs through a camera with both weights."""
     methods = [
-        network(load_weights(run / "weights.safetensors"), "openvino", "auto", recover=False)
+        network(load_weights(run / "weights.safetensors"), "openvino", "auto", shipped=False)
         for run in (imaginary, own)
     ]
     records = []

@@ -40,6 +40,7 @@ from alen.classical.pipeline import libraw, nonlocal_means_pipeline
 from alen.color import develop, eotf_inverse_srgb
 from alen.config import AlenConfig
 from alen.data.photos import PhotoCache, Scene, find_photos, sample_camera, split, unprocess
+from alen.defective_pixels import find_defective_pixels
 from alen.demosaic import demosaic_linear
 from alen.engines import MULTIPLE, Engine, PlanesArray, Precision
 from alen.engines.openvino import OpenVinoEngine
@@ -66,7 +67,7 @@ _ALONE: Final = ", network alone"
 
 _ALONE_LINE: Final = (
     "- **Network alone**: without the detail that `alen enhance` gives back where it stands out of the noise, which it "
-    "estimates from the frame."
+    "estimates from the frame, and with the single pixels that it replaces before."
 )
 
 OPPONENTS: Final = ("LibRaw", "Non-local means")
@@ -120,8 +121,14 @@ class Protocol:
 class Exposure:
     """One dark frame as a method gets it."""
 
+    mosaic: NDArray[np.uint16]
+    """(H, W) in DN."""
+    black_level_dn: float
+    """Of all colors."""
+    white_level_dn: float
+    """Where the sensor saturates."""
     normalized: NDArray[np.float32]
-    """(H, W) mosaic, (DN − black)/(white − black), signed."""
+    """(H, W) the same, (DN − black)/(white − black), signed."""
     cfa: CFA
     """Its pattern."""
     white_balance: tuple[float, float, float]
@@ -198,10 +205,10 @@ def demosaic_only(exposure: Exposure) -> NDArray[np.float32]:
     return padding.crop(demosaic_linear(planes))
 
 
-def network(weights: Weights, engine: EngineName, precision: Precision, *, recover: bool) -> Method:
+def network(weights: Weights, engine: EngineName, precision: Precision, *, shipped: bool) -> Method:
     """Return the method that runs a network on one thread; the See-in-the-Dark U-Net, for torch alone, in torch.
 
-    With ``recover`` detail it lost is given back, as `alen enhance` does.
+    With ``shipped`` as `alen enhance` does: defective pixels are replaced before, lost detail is given back after it.
     """
     if engine == "openvino" and isinstance(weights.config, AlenConfig):
         infer = OpenVinoEngine(weights, precision=precision, threads=1).run
@@ -209,9 +216,11 @@ def network(weights: Weights, engine: EngineName, precision: Precision, *, recov
         infer = _torch_engine(weights, precision).run
 
     def run(exposure: Exposure) -> NDArray[np.float32]:
+        if shipped:
+            exposure = _repaired(exposure)
         padding, planes = _planes(exposure, exposure.cfa.packed_side * MULTIPLE)
         picture = infer(planes)
-        if recover:
+        if shipped:
             white = saturation(exposure.cfa.kind, exposure.white_balance, exposure.ratio)
             noise = estimate_noise_level(PlanesArray(planes), white)
             picture = Recovery(PlanesArray(planes), white, noise).push(picture)
@@ -225,12 +234,20 @@ def networks(
 ) -> dict[str, Method]:
     """Return the methods of one network by their names: those that ship as they do, all others alone.
 
-    With ``alone`` those that ship a second time, without what `alen.recovery` gives back.
+    With ``alone`` those that ship a second time, without what is done before and after the network.
     """
-    methods = {weights.name: network(weights, engine, precision, recover=shipped)}
+    methods = {weights.name: network(weights, engine, precision, shipped=shipped)}
     if shipped and alone:
-        methods[weights.name + _ALONE] = network(weights, engine, precision, recover=False)
+        methods[weights.name + _ALONE] = network(weights, engine, precision, shipped=False)
     return methods
+
+
+def _repaired(exposure: Exposure) -> Exposure:
+    """Return a frame without its defective pixels, and what the noise made to look like such."""
+    e = exposure
+    mosaic = find_defective_pixels(e.mosaic, e.cfa, e.white_balance).replaced(e.mosaic)
+    normalized = normalize(mosaic, e.cfa, (e.black_level_dn,) * 4, e.white_level_dn)
+    return replace(e, mosaic=mosaic, normalized=normalized)
 
 
 def _torch_engine(weights: Weights, precision: Precision) -> Engine:
@@ -344,9 +361,21 @@ def expose(
     noise = camera.typical(iso)
     black = noise.black_level_dn
     span = noise.white_level_dn - black
-    normalized = normalize(add_noise(clean, cfa, noise, rng), cfa, (black, black, black, black), noise.white_level_dn)
+    mosaic = add_noise(clean, cfa, noise, rng)
+    normalized = normalize(mosaic, cfa, (black,) * 4, noise.white_level_dn)
     read_dn = math.sqrt(noise.read_sigma_dn**2 + noise.row_sigma_dn**2 + QUANTIZATION_VARIANCE_DN2)
-    return Exposure(normalized, cfa, scene.white_balance, ratio, noise.gain / span, read_dn / span), truth
+    exposure = Exposure(
+        mosaic=mosaic,
+        black_level_dn=black,
+        white_level_dn=noise.white_level_dn,
+        normalized=normalized,
+        cfa=cfa,
+        white_balance=scene.white_balance,
+        ratio=ratio,
+        gain=noise.gain / span,
+        read_sigma=read_dn / span,
+    )
+    return exposure, truth
 
 
 def _encoded(camera_rgb: NDArray[np.float32]) -> NDArray[np.float32]:
