@@ -389,10 +389,9 @@ class Enhancer:
                 noise = estimate_noise_level(amplified, amplified.saturation) if self._recover else None
                 return Recovery(amplified, amplified.saturation, noise), start()
 
-            def work(stripe: NDArray[np.float32]) -> None:
+            def work() -> None:
                 nonlocal reached
-                recovery, take = begun.result()
-                ready = recovery.push(stripe)
+                ready = recovery.ready()
                 rows = slice(max(reached, 0), min(reached + len(ready), height))
                 if rows.start < rows.stop:
                     take(rows, ready[rows.start - reached : rows.stop - reached, left : left + width])
@@ -402,9 +401,11 @@ class Enhancer:
             with ThreadPoolExecutor(1) as pool:
                 begun = pool.submit(begin)
                 for stripe in network.engine.stripes(amplified, progress):
+                    recovery, take = begun.result()
                     if pending is not None:
                         pending.result()
-                    pending = pool.submit(work, stripe.copy(order="K"))
+                    recovery.add(stripe)  # before the engine uses its memory again
+                    pending = pool.submit(work)
             if pending is not None:
                 pending.result()
 

@@ -47,6 +47,9 @@ _SATURATED: Final = 0.98
 _HIGHLIGHTS: Final = (0.9, 1.1)
 """Between these levels of the picture, 1 is white, giving back fades out: the network is not exact above white."""
 
+_ROWS: Final = 8
+"""Packed rows that are compared at a time, even: what is made of them stays in a core's second-level cache."""
+
 _PIECE: Final = 128_000
 """Packed pixels that are worked on at a time, about: more would take memory, fewer would work on margins twice."""
 
@@ -79,14 +82,23 @@ class Recovery:
         Returns:
             (s·m, s·w, 3), m ≥ 0, with colors apart in memory.
         """
-        if self._noise is None:
-            return stripe
-        side, height = self._side, self._planes.shape[1]
+        self.add(stripe)
+        return self.ready()
+
+    def add(self, stripe: NDArray[np.float32]) -> None:
+        """Take the next rows of the picture, as `push`: a copy, so that their memory may be used again."""
         self._pending = np.concatenate([self._pending, stripe.transpose(2, 0, 1)], axis=1)
+
+    def ready(self) -> NDArray[np.float32]:
+        """Return the rows that are ready and have not been returned yet, as `push`."""
+        side, height = self._side, self._planes.shape[1]
+        if self._noise is None:
+            rows, self._pending = self._pending, self._pending[:, :0]
+            return rows.transpose(1, 2, 0)
         reached = self._first + self._pending.shape[1] // side // 2 * 2
         stop = height if reached == height else (reached - MARGIN) // 2 * 2
         if stop < min(self._done + self._rows, height):
-            return stripe[:0]
+            return self._pending[:, :0].transpose(1, 2, 0)
         planes = self._planes.rows(self._first, reached)
         whole = self._pending[:, : side * (reached - self._first)].transpose(1, 2, 0)
         recovered = recover(whole, planes, self._saturation, self._noise)
@@ -110,13 +122,34 @@ def recover(
         noise: Their noise.
 
     Returns:
-        (s·h, s·w, 3) float32, new memory, in which colors lie as in that of the picture. At the edges the outermost
-        packed pixels are repeated.
+        (s·h, s·w, 3) float32, in memory in which colors lie as in that of the picture: the picture itself, if it lost
+        nothing. At the edges the outermost packed pixels are repeated.
     """
+    side = 2 if len(planes) == 4 else 3
+    difference = np.empty_like(planes)
+    excess = np.empty(planes.shape[1:], dtype=np.float32)  # (h, w); 1 is noise
+    for top in range(0, len(excess), _ROWS):
+        rows = slice(top, top + _ROWS)
+        difference[:, rows], excess[rows] = _compared(
+            picture[side * top : side * (top + _ROWS)], planes[:, rows], saturation, noise
+        )
+    share = _share(_box(excess, _SQUARES[len(planes)]), _CHANCE)
+    if not share.any():
+        return picture
+    difference *= _box(np.minimum(share, _share(_box(excess, _NEAR), _NEAR_CHANCE)), _SMOOTHED)
+    mosaic = unpack_any(difference, reference("bayer" if len(planes) == 4 else "xtrans"))
+    recovered: NDArray[np.float32] = picture + mosaic[..., None]
+    return recovered
+
+
+def _compared(
+    picture: NDArray[np.float32], planes: NDArray[np.float32], saturation: NDArray[np.float32], noise: NoiseLevel
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return by how much planes differ from a picture, (P, h, w), 0 where that tells nothing, and how noisy that is."""
     white = saturation[:, None, None]
     expected = pack_picture(picture, len(planes))  # (P, h, w)
     low, high = _HIGHLIGHTS
-    difference = planes - expected
+    difference: NDArray[np.float32] = planes - expected
     difference *= np.clip((high - expected.max(axis=0)) * np.float32(1 / (high - low)), 0, 1)
     difference[planes >= np.float32(_SATURATED) * white] = 0
     expected /= white
@@ -124,14 +157,7 @@ def recover(
     squares *= squares
     squares /= noise.variance(expected)
     np.minimum(squares, np.float32(_OUTLIER), out=squares)
-    excess: NDArray[np.float32] = squares.mean(axis=0)  # (h, w); 1 is noise
-    share = _share(_box(excess, _SQUARES[len(planes)]), _CHANCE)
-    if not share.any():
-        return picture.copy(order="K")
-    difference *= _box(np.minimum(share, _share(_box(excess, _NEAR), _NEAR_CHANCE)), _SMOOTHED)
-    mosaic = unpack_any(difference, reference("bayer" if len(planes) == 4 else "xtrans"))
-    recovered: NDArray[np.float32] = picture + mosaic[..., None]
-    return recovered
+    return difference, squares.mean(axis=0)
 
 
 def _share(excess: NDArray[np.float32], chance: float) -> NDArray[np.float32]:
