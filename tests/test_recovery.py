@@ -63,6 +63,21 @@ def test_as_written_out(cfa: FilterArray, size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("cfa", ["bayer", "xtrans"])
+@pytest.mark.parametrize("color", [(1, 1, 1), (1, 0, -1), (1, 0.5, -0.8), (-0.3, 1, 0.3), (0, 0.1, 1)], ids=str)
+def test_detail_comes_back_in_its_color(cfa: FilterArray, color: tuple[float, float, float]) -> None:
+    """Half of the contrast of colored stripes is lost: what a pixel tells of one color is told of all three."""
+    side = reference(cfa).packed_side
+    x = np.broadcast_to(np.arange(40.0 * 2 * side), (30 * 2 * side, 40 * 2 * side))
+    stripes = (np.sin(0.5 * x) * 0.2)[..., None] * np.array(color)
+    truth, picture = (np.asarray(0.45 + part * stripes, dtype=np.float32) for part in (1.0, 0.5))
+    quiet = NoiseLevel(gain=0.0, read_variance=1e-5)
+    recovered = recover(picture, pack_picture(truth, _SATURATION[cfa].size), _SATURATION[cfa], quiet)
+    lost, left = (np.sqrt(np.mean((image - truth)[20:-20, 20:-20] ** 2, axis=(0, 1))) for image in (picture, recovered))
+    assert np.all(left <= lost + 0.01)
+    assert np.linalg.norm(left) < (0.4 if color == (1, 1, 1) else 0.9) * np.linalg.norm(lost)  # pixels of one color
+
+
+@pytest.mark.parametrize("cfa", ["bayer", "xtrans"])
 @pytest.mark.parametrize("rows", [1, 7, 32, 1000])
 def test_pieces_make_the_whole(cfa: FilterArray, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of any height, odd ones of X-Trans, too; at least 16 rows are worked on at a time."""

@@ -3,20 +3,22 @@
 A picture that lost nothing but noise differs from the raw frame by that noise, whose size is known (see
 `alen.noise_level`). Where the difference is larger, over squares of about 14 pixels, the network took detail for noise:
 a fine regular pattern, or texture in a clean frame. There a share of the difference is given back, Wiener's:
-1 − noise/difference in squares, after what chance does is taken off. Color varies slowly and the network has it right,
-so what a pixel of one color lost is added to all three. Where the network did well, as in nearly all of a dark frame,
-nothing is changed. (The difference is the "method noise" of A. Buades, B. Coll and J. M. Morel, "A review of image
-denoising algorithms, with a new one", 2005, https://doi.org/10.1137/040616024.)
+1 − noise/difference in squares, after what chance does is taken off. What a pixel of one color lost is added to the
+others as they vary together around it: all alike where the picture is gray or flat, and the other way round between red
+and blue. Where the network did well, as in nearly all of a dark frame, nothing is changed. (The difference is the
+"method noise" of A. Buades, B. Coll and J. M. Morel, "A review of image denoising algorithms, with a new one", 2005,
+https://doi.org/10.1137/040616024.)
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alen.cfa import pack_picture, reference, unpack_any
+from alen.cfa import PLANE_COLORS, FilterArray, pack_picture, reference, unpack_any
 from alen.engines import Planes
 from alen.noise_level import NoiseLevel
 
@@ -37,6 +39,12 @@ _NEAR_CHANCE: Final = 1.3
 
 _SMOOTHED: Final = 3
 """Side of the squares, in packed pixels, over which shares are averaged."""
+
+_ALIKE: Final = 5
+"""Side of the squares, in packed pixels, that tell how colors go together."""
+
+_MOST_ALIKE: Final = 1.5
+"""A color gets at most so many times what another lost."""
 
 _OUTLIER: Final = 25.0
 """A pixel's difference counts as 5 standard deviations at most, so that a hot pixel is not taken for detail."""
@@ -125,7 +133,9 @@ def recover(
         (s·h, s·w, 3) float32, in memory in which colors lie as in that of the picture: the picture itself, if it lost
         nothing. At the edges the outermost packed pixels are repeated.
     """
-    side = 2 if len(planes) == 4 else 3
+    kind: FilterArray = "bayer" if len(planes) == 4 else "xtrans"
+    cfa = reference(kind)
+    side, of_planes = cfa.packed_side, ["RGB".index(color) for color in PLANE_COLORS[kind]]
     difference = np.empty_like(planes)
     excess = np.empty(planes.shape[1:], dtype=np.float32)  # (h, w); 1 is noise
     for top in range(0, len(excess), _ROWS):
@@ -137,9 +147,49 @@ def recover(
     if not share.any():
         return picture
     difference *= _box(np.minimum(share, _share(_box(excess, _NEAR), _NEAR_CHANCE)), _SMOOTHED)
-    mosaic = unpack_any(difference, reference("bayer" if len(planes) == 4 else "xtrans"))
-    recovered: NDArray[np.float32] = picture + mosaic[..., None]
+    recovered = picture.copy(order="K")
+    for top in range(0, len(excess), _ROWS):
+        rows = slice(top, top + _ROWS)
+        if not difference[:, rows].any():
+            continue
+        first = max(top - _ALIKE // 2, 0)  # squares reach so far
+        around = picture[side * first : side * (top + _ROWS + _ALIKE // 2)]
+        shares = _shares_of_colors(around, side, saturation, noise)[:, :, top - first :]
+        for color in range(3):
+            given = unpack_any(difference[:, rows] * shares[color, of_planes, : rows.stop - top], cfa)
+            recovered[side * top : side * (top + _ROWS), :, color] += given
     return recovered
+
+
+def _shares_of_colors(
+    picture: NDArray[np.float32], side: int, saturation: NDArray[np.float32], noise: NoiseLevel
+) -> NDArray[np.float32]:
+    """Return what each color gets of what another lost: (3, 3, h, w), the color that gets first, for packed pixels.
+
+    How they go together tell squares around the pixel: covariance over variance. As if all had the noise in common,
+    besides, so that where the picture is flat all three get the same.
+    """
+    rgb = [_reduced(picture[..., color], side) for color in range(3)]
+    means = [_box(color, _ALIKE) for color in rgb]
+    in_common = noise.variance(np.maximum(means[1] / saturation[1], 0)) * saturation[1] ** 2  # of green
+    together = {
+        (i, j): _box(rgb[i] * rgb[j], _ALIKE) - means[i] * means[j] + in_common for i in range(3) for j in range(i, 3)
+    }
+    shares = np.empty((3, 3, *in_common.shape), dtype=np.float32)
+    for of in range(3):
+        variance = np.maximum(together[of, of], in_common)
+        for color in range(3):
+            np.divide(together[min(color, of), max(color, of)], variance, out=shares[color, of])
+        shares[of, of] = 1
+    return np.clip(shares, -_MOST_ALIKE, _MOST_ALIKE, out=shares)
+
+
+def _reduced(values: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Return the means of side × side of (side·h, side·w): (h, w)."""
+    rows = functools.reduce(np.add, (values[k::side] for k in range(side)))
+    means: NDArray[np.float32] = functools.reduce(np.add, (rows[:, k::side] for k in range(side)))
+    means *= np.float32(1 / side**2)
+    return means
 
 
 def _compared(
