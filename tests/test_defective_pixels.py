@@ -125,3 +125,15 @@ def test_without_defects_the_mosaic_is_not_copied() -> None:
     found = find_defective_pixels(mosaic, CFA.bayer("RGGB"), _GAINS)
     assert len(found) == 0
     assert found.replaced(mosaic) is mosaic
+
+
+@every_pattern
+def test_extreme_values(cfa: CFA) -> None:
+    """Black and white from pixel to pixel, where what pixels differ by is beyond uint16; and a dead pixel in white."""
+    rng = np.random.default_rng(3)
+    extreme = (rng.integers(0, 2, (150, 200)) * 65535).astype(np.uint16)
+    found = find_defective_pixels(extreme, cfa, _GAINS)
+    assert len(found) <= 0.01 * extreme.size
+    saturated = np.full((150, 200), 65535, dtype=np.uint16)
+    saturated[70, 90] = 0
+    assert find_defective_pixels(saturated, cfa, _GAINS).places.tolist() == [70 * 200 + 90]

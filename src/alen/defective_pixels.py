@@ -128,7 +128,7 @@ class _Site:
 
     color: int
     same: Offsets
-    """The other pixels of its color within `_REACH`."""
+    """The other pixels of its color around it, the nearest first."""
     nearest: Offsets
     """Four of them, one to each side as far as there are such."""
     beside: tuple[tuple[int, tuple[int, int], Offsets], ...]
@@ -202,7 +202,7 @@ def _threshold(rows: NDArray[np.uint16], period: int) -> NDArray[np.uint16]:
     of_columns = difference.sum(axis=0, dtype=np.float32)
     counts = np.minimum(_COLUMNS, difference.shape[1] - columns) * len(sampled)
     means = np.add.reduceat(of_columns, columns) / counts
-    thresholds = (_FIRST_DEVIATIONS * means).astype(np.uint16)
+    thresholds = np.minimum(_FIRST_DEVIATIONS * means, 65_535).astype(np.uint16)
     of_pixels: NDArray[np.uint16] = thresholds[np.minimum(np.arange(width) // _COLUMNS, len(thresholds) - 1)]
     return of_pixels
 
