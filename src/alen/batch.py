@@ -245,7 +245,7 @@ def plan(
     elif output.endswith(("/", os.sep)) or Path(output).is_dir():
         jobs = [Job(source, _named(source, Path(output), suffix)) for source in sources]
     elif is_alone:
-        _check_output(Path(output), suffix if picture_format or linear else None)
+        _check_output(Path(output), suffix if picture_format or linear else None, linear=linear)
         jobs = [Job(sources[0], Path(output))]
     elif Path(output).suffix.lower() in SUFFIXES:
         raise SettingsError(
@@ -457,7 +457,7 @@ def _named(source: Path, folder: Path, suffix: str) -> Path:
     return folder / f"{source.stem}.alen{suffix}"
 
 
-def _check_output(output: Path, suffix: str | None) -> None:
+def _check_output(output: Path, suffix: str | None, *, linear: bool) -> None:
     """Raise SettingsError if the name of a picture has no known suffix, or not the one of the format asked for."""
     own = output.suffix.lower()
     if own not in SUFFIXES:
@@ -467,7 +467,8 @@ def _check_output(output: Path, suffix: str | None) -> None:
         )
     if suffix is not None and _SAME_SUFFIX.get(own, own) != suffix:
         raise SettingsError(
-            f"{output}: its suffix contradicts the format {suffix.removeprefix('.')} that was asked for."
+            f"{output}: its suffix contradicts the format {suffix.removeprefix('.')} "
+            + ("of linear files." if linear else "that was asked for.")
         )
 
 
