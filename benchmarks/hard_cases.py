@@ -571,7 +571,7 @@ def main(
     loaded = [load_weights(find_weights(name)) for name in names]
     methods: dict[str, Method] = dict(zip(OPPONENTS, (run_libraw, run_nonlocal_means), strict=True))
     for name, w in zip(names, loaded, strict=True):
-        methods |= networks(w, engine, precision, shipped=name in shipped_names(), alone=False)
+        methods |= networks(w, engine, precision, shipped=name in shipped_names())
     start = time.perf_counter()
     records, rows, every = run(protocol, methods, console)
     about = provenance() | {"command": command(), "seconds": round(time.perf_counter() - start, 1)}

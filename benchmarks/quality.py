@@ -51,6 +51,7 @@ from alen.noise import CAMERAS, QUANTIZATION_VARIANCE_DN2, CameraNoise, add_nois
 from alen.noise_level import estimate_noise_level
 from alen.picture import write_picture
 from alen.recovery import Recovery
+from alen.self_ensemble import Turn, mean_stripes
 from alen.tiling import Padding
 from alen.weights import Weights, find_weights, load_weights, shipped_for, shipped_names
 
@@ -68,6 +69,14 @@ _ALONE: Final = ", network alone"
 _ALONE_LINE: Final = (
     "- **Network alone**: without the detail that `alen enhance` gives back where it stands out of the noise, which it "
     "estimates from the frame, and with the single pixels that it replaces before."
+)
+
+_ENSEMBLE: Final = ", ensemble of "
+"""Ends, before a number, the name of a network's row as the mean of so many orientations."""
+
+_ENSEMBLE_LINE: Final = (
+    "- **Ensemble of n**: the mean of the pictures of n orientations of the frame, n times the time "
+    "(`alen enhance --ensemble n`)."
 )
 
 OPPONENTS: Final = ("LibRaw", "Non-local means")
@@ -140,6 +149,11 @@ class Exposure:
     read_sigma: float
     """Standard deviation of all noise but the photons', normalized; only the classical pipeline uses it."""
 
+    def turned(self, turn: Turn) -> Exposure:
+        """Return it in another orientation."""
+        mosaic, normalized = (np.ascontiguousarray(turn.of(array)) for array in (self.mosaic, self.normalized))
+        return replace(self, mosaic=mosaic, normalized=normalized, cfa=turn.cfa(self.cfa, *self.mosaic.shape))
+
 
 Method = Callable[[Exposure], NDArray[np.float32]]
 """Makes linear camera RGB (H, W, 3) of a dark frame: white-balanced, × ratio."""
@@ -205,40 +219,61 @@ def demosaic_only(exposure: Exposure) -> NDArray[np.float32]:
     return padding.crop(demosaic_linear(planes))
 
 
-def network(weights: Weights, engine: EngineName, precision: Precision, *, shipped: bool) -> Method:
+def network(weights: Weights, engine: EngineName, precision: Precision, *, shipped: bool, ensemble: int = 1) -> Method:
     """Return the method that runs a network on one thread; the See-in-the-Dark U-Net, for torch alone, in torch.
 
     With ``shipped`` as `alen enhance` does: defective pixels are replaced before, lost detail is given back after it.
+    With ``ensemble`` the mean of so many orientations.
     """
+    runner: Engine
     if engine == "openvino" and isinstance(weights.config, AlenConfig):
-        infer = OpenVinoEngine(weights, precision=precision, threads=1).run
+        runner = OpenVinoEngine(weights, precision=precision, threads=1)
     else:
-        infer = _torch_engine(weights, precision).run
+        runner = _torch_engine(weights, precision)
 
     def run(exposure: Exposure) -> NDArray[np.float32]:
         if shipped:
             exposure = _repaired(exposure)
-        padding, planes = _planes(exposure, exposure.cfa.packed_side * MULTIPLE)
-        picture = infer(planes)
+
+        def turned(turn: Turn) -> tuple[PlanesArray, Padding]:
+            frame = exposure.turned(turn)
+            padding, planes = _planes(frame, frame.cfa.packed_side * MULTIPLE, leaves_room=ensemble > 1)
+            return PlanesArray(planes), padding
+
+        planes, padding = turned(Turn())
+        if ensemble == 1:
+            picture = runner.run(planes.array)
+        else:
+            picture = np.concatenate(list(mean_stripes(runner, turned, ensemble)))
         if shipped:
             white = saturation(exposure.cfa.kind, exposure.white_balance, exposure.ratio)
-            noise = estimate_noise_level(PlanesArray(planes), white)
-            picture = Recovery(PlanesArray(planes), white, noise).push(picture)
+            noise = estimate_noise_level(planes, white)
+            picture = Recovery(planes, white, noise).push(picture)
         return padding.crop(picture)
 
     return run
 
 
 def networks(
-    weights: Weights, engine: EngineName, precision: Precision, *, shipped: bool, alone: bool
+    weights: Weights,
+    engine: EngineName,
+    precision: Precision,
+    *,
+    shipped: bool,
+    alone: bool = False,
+    ensembles: Sequence[int] = (),
 ) -> dict[str, Method]:
     """Return the methods of one network by their names: those that ship as they do, all others alone.
 
-    With ``alone`` those that ship a second time, without what is done before and after the network.
+    With ``alone`` those that ship a second time, without what is done before and after the network; with ``ensembles``
+    all again as means of so many orientations.
     """
     methods = {weights.name: network(weights, engine, precision, shipped=shipped)}
     if shipped and alone:
         methods[weights.name + _ALONE] = network(weights, engine, precision, shipped=False)
+    for count in ensembles:
+        name = f"{weights.name}{_ENSEMBLE}{count}"
+        methods[name] = network(weights, engine, precision, shipped=shipped, ensemble=count)
     return methods
 
 
@@ -256,10 +291,10 @@ def _torch_engine(weights: Weights, precision: Precision) -> Engine:
     return TorchEngine(weights, precision=precision, threads=1)
 
 
-def _planes(exposure: Exposure, multiple: int) -> tuple[Padding, NDArray[np.float32]]:
+def _planes(exposure: Exposure, multiple: int, *, leaves_room: bool = False) -> tuple[Padding, NDArray[np.float32]]:
     amplified = amplify(exposure.normalized, exposure.cfa, exposure.white_balance, exposure.ratio)
     height, width = amplified.shape
-    padding = Padding.to_reference(height, width, exposure.cfa, multiple)
+    padding = Padding.to_reference(height, width, exposure.cfa, multiple, leaves_room=leaves_room)
     return padding, pack_any(padding.pad(amplified), reference(exposure.cfa.kind))
 
 
@@ -279,6 +314,7 @@ def _start_worker(
     engine: EngineName,
     precision: Precision,
     alone: bool,
+    ensembles: Sequence[int],
     sheets: Mapping[float, tuple[int, int]],
 ) -> None:
     """Prepare a process: photographs and methods."""
@@ -287,7 +323,8 @@ def _start_worker(
     methods: dict[str, Method] = dict(zip(OPPONENTS, (run_libraw, run_nonlocal_means), strict=True))
     for name in weights:
         loaded = load_weights(find_weights(name))
-        methods |= networks(loaded, engine, precision, shipped=name in shipped_names(), alone=alone)
+        shipped = name in shipped_names()
+        methods |= networks(loaded, engine, precision, shipped=shipped, alone=alone, ensembles=ensembles)
     _worker = _Worker(protocol, PhotoCache(photos, cache_folder), methods, sheets)
 
 
@@ -404,6 +441,7 @@ def run(
     engine: EngineName = "openvino",
     precision: Precision = "auto",
     alone: bool = False,
+    ensembles: Sequence[int] = (),
     workers: int,
     console: Console,
 ) -> tuple[list[Record], list[Sheet]]:
@@ -425,7 +463,7 @@ def run(
         sheets = {
             ratio: (photo, 0) for ratio, photo in zip(shown, _detailed(cache, protocol, len(shown)), strict=False)
         }
-        prepared = (protocol, photos, Path(folder), weights, engine, precision, alone, sheets)
+        prepared = (protocol, photos, Path(folder), weights, engine, precision, alone, ensembles, sheets)
         # spawned, not forked: LibRaw's threads do not survive a fork
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, prepared) as pool:
             futures = {pool.submit(_run_task, *task): task for task in tasks}
@@ -451,6 +489,8 @@ def earlier(path: Path, protocol: Protocol, methods: Sequence[str]) -> Kept:
     """Return the records of methods from a report that is there; it ends the program if they cannot be used."""
     if not methods:
         return Kept([], {}, {})
+    if scored := sorted(set(methods) & set(OPPONENTS)):
+        raise SystemExit(f"{', '.join(scored)}: always scored; there is nothing to keep.")
     about = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"protocol": None, "records": []}
     if about["protocol"] != json.loads(json.dumps(asdict(protocol))):
         raise SystemExit(f"{path}: holds no records of this protocol; nothing can be kept of it.")
@@ -549,6 +589,7 @@ def markdown(protocol: Protocol, records: Sequence[Record], about: Mapping[str, 
         "- **Non-local means**: generalized Anscombe transform with the camera's true gain and read noise, non-local "
         "means tuned for each noise level on training photographs, exact unbiased inverse, LibRaw's demosaicing.",
         *([_ALONE_LINE] if any(name.endswith(_ALONE) for name in summary) else []),
+        *([_ENSEMBLE_LINE] if any(_ENSEMBLE in name for name in summary) else []),
         *(f"- **{name}**: {n['parameters']:,} weights, {n['steps']:,} steps." for name, n in about["networks"].items()),
         "",
         f"Commit {about['commit'][:12]}, {about['hardware']['processor']}, {about['hardware']['cores']} cores"
@@ -686,6 +727,7 @@ def main(
     engine: EngineName = "openvino",
     precision: Precision = "auto",
     alone: bool = False,
+    ensemble: Annotated[tuple[int, ...], cyclopts.Parameter(negative="")] = (),
     keep: Annotated[tuple[str, ...], cyclopts.Parameter(negative="")] = (),
     workers: int | None = None,
 ) -> None:
@@ -703,8 +745,9 @@ def main(
         engine: What runs the networks.
         precision: Their arithmetic; "auto" is bfloat16 where the processor computes in it.
         alone: Score networks that ship without the detail that is given back, too.
+        ensemble: Score networks as the mean of so many orientations, too: 2, 4 or 8.
         keep: Methods whose records are taken over from the records that are there, of the same protocol: such as
-            networks whose weights were not kept.
+            networks whose weights were not kept. LibRaw and non-local means are always scored.
         workers: Processes; one per core if not given.
     """
     console = Console()
@@ -720,7 +763,15 @@ def main(
     count = workers or len(os.sched_getaffinity(0))
     start = time.perf_counter()
     records, rows = run(
-        protocol, held_out, names, engine=engine, precision=precision, alone=alone, workers=count, console=console
+        protocol,
+        held_out,
+        names,
+        engine=engine,
+        precision=precision,
+        alone=alone,
+        ensembles=ensemble,
+        workers=count,
+        console=console,
     )
     about = provenance() | {"command": command(), "seconds": round(time.perf_counter() - start, 1), "workers": count}
     loaded = [load_weights(find_weights(name)) for name in names]

@@ -227,6 +227,16 @@ def test_hot_pixels_can_be_kept(folder: Path, weights: Path) -> None:
     assert told == [1, 0]
 
 
+def test_several_orientations_can_be_asked_for(folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _dng(folder / "in.dng")
+    assert main(["enhance", "in.dng", "--ratio", "50", "--model", str(weights), "--ensemble", "4"]) == 0
+    with Image.open("in.alen.jpg") as image:
+        comment = image.getexif().get_ifd(0x8769)[0x9286]
+    assert json.loads(comment.removeprefix(b"ASCII\0\0\0"))["Ensemble"] == "4 orientations"
+    assert main(["enhance", "in.dng", "--model", str(weights), "--ensemble", "3"]) == 2
+    assert "1, 2, 4, 8" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("orientation", "corner", "size"),
     [(1, (0, 0), (90, 61)), (3, (-1, -1), (90, 61)), (6, (0, -1), (61, 90)), (8, (-1, 0), (61, 90))],

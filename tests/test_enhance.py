@@ -1,54 +1,24 @@
 """From a RAW image to linear camera RGB and a picture: every phase, odd sizes, and what the numbers mean."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
-from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb, pack, pack_xtrans, xtrans_reference
+from alen.cfa import BAYER_PHASES, CFA, pack, pack_xtrans, xtrans_reference
 from alen.config import AlenConfig
-from alen.demosaic import demosaic_malvar
-from alen.engines import Planes
 from alen.enhance import Enhancer, amplified_planes
 from alen.errors import DeviceError, SettingsError, UnsupportedRawError, WeightsError
 from alen.levels import amplify, bright_ratio, normalize
 from alen.models.alen import Alen
 from alen.picture import quantize
-from alen.raw import RawImage
 from alen.weights import TrainingFacts, save_weights, shipped_names
-
-_BLACK = (500.0, 510.0, 505.0, 495.0)
-_WHITE = 16000.0
-_GAINS = (2.0, 1.0, 1.5)
-_RATIO = 8.0
+from frames import BLACK, GAINS, RATIO, WHITE, Demosaicker, expose, make_raw, ramp
 
 every_phase = pytest.mark.parametrize("phase", BAYER_PHASES)
 every_size = pytest.mark.parametrize(("height", "width"), [(64, 96), (61, 83), (62, 97), (101, 64)])
-
-
-class _Malvar:
-    """An engine that demosaics and does nothing else."""
-
-    description = "a stub"
-
-    def needed_bytes(self, height: int, width: int) -> int | None:
-        return 100 * height * width
-
-    def run(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
-        return demosaic_malvar(planes)
-
-    def stripes(self, planes: Planes, progress: Callable[[float], None] | None = None) -> Iterator[NDArray[np.float32]]:
-        """In pieces of 16 rows, so that they have to be put together."""
-        assert planes.shape[1] % 8 == planes.shape[2] % 8 == 0
-        picture = self.run(planes.rows(0, planes.shape[1]))
-        for top in range(0, len(picture), 16):
-            if progress is not None:
-                progress(min((top + 16) / len(picture), 1.0))
-            yield picture[top : top + 16].copy()
 
 
 @pytest.fixture(scope="module")
@@ -78,55 +48,21 @@ def xtrans_enhancer(tmp_path_factory: pytest.TempPathFactory) -> Enhancer:
 
 @pytest.fixture
 def demosaicker(enhancer: Enhancer, monkeypatch: pytest.MonkeyPatch) -> Enhancer:
-    """The same pipeline around `_Malvar`."""
-    monkeypatch.setattr(enhancer, "_named", dataclasses.replace(enhancer._named, engine=_Malvar()))
+    """The same pipeline around `Demosaicker`."""
+    monkeypatch.setattr(enhancer, "_named", dataclasses.replace(enhancer._named, engine=Demosaicker()))
     monkeypatch.setattr(enhancer, "_max_memory_bytes", None)
     return enhancer
 
 
-def _raw(mosaic: NDArray[np.uint16], cfa: CFA) -> RawImage:
-    return RawImage(
-        mosaic=mosaic,
-        cfa=cfa,
-        black_level=_BLACK,
-        white_level=_WHITE,
-        white_balance=_GAINS,
-        cam2rgb=((1.6, -0.4, -0.2), (-0.3, 1.5, -0.2), (0.0, -0.6, 1.6)),
-        orientation=1,
-        iso=800.0,
-        exposure_time_s=0.1,
-        aperture=2.0,
-        camera="test",
-        exif=None,
-        noise_profile=None,
-        warnings=(),
-        name="test.dng",
-    )
-
-
-def _expose(rgb: NDArray[np.float64], cfa: CFA, ratio: float = _RATIO) -> RawImage:
-    """Return the RAW image of a scene in white-balanced camera RGB, ``ratio`` times too dark, without noise."""
-    height, width, _ = rgb.shape
-    light = mosaic_from_rgb(rgb / (np.array(_GAINS) * ratio), cfa)
-    black = np.array(_BLACK)[cfa.plane_map(height, width)]
-    return _raw(np.clip(np.rint(black + light * (_WHITE - black)), 0, 65535).astype(np.uint16), cfa)
-
-
-def _ramp(height: int, width: int) -> NDArray[np.float64]:
-    """Return a gray plane that Malvar's filters reproduce exactly, and that no shift or mirror leaves alike."""
-    y, x = np.mgrid[:height, :width]
-    return np.repeat((0.5 + 0.011 * y + 0.023 * x)[..., None], 3, axis=2)
-
-
-_STEP = _RATIO * max(_GAINS) / (_WHITE - 510)
+_STEP = RATIO * max(GAINS) / (WHITE - 510)
 """What a step of the sensor is in the result."""
 
 
 @every_phase
 @every_size
 def test_pixels_stay_where_they_are(demosaicker: Enhancer, phase: str, height: int, width: int) -> None:
-    scene = _ramp(height, width)
-    linear = demosaicker.enhance(_expose(scene, CFA.bayer(phase)), ratio=_RATIO).linear
+    scene = ramp(height, width)
+    linear = demosaicker.enhance(expose(scene, CFA.bayer(phase)), ratio=RATIO).linear
     assert linear.shape == (height, width, 3)
     assert linear.dtype == np.float32
     inside = np.s_[2:-2, 2:-2]  # the ramp is mirrored at the edge
@@ -137,11 +73,11 @@ def test_pixels_stay_where_they_are(demosaicker: Enhancer, phase: str, height: i
 def test_a_crop_of_the_sensor_is_a_crop_of_the_picture(demosaicker: Enhancer, phase: str) -> None:
     """Rolling the mosaic rolls the pattern and the picture."""
     rng = np.random.default_rng(1)
-    raw = _expose(rng.uniform(0.1, 0.9, (60, 70, 3)), CFA.bayer(phase))
-    whole = demosaicker.enhance(raw, ratio=_RATIO).linear
+    raw = expose(rng.uniform(0.1, 0.9, (60, 70, 3)), CFA.bayer(phase))
+    whole = demosaicker.enhance(raw, ratio=RATIO).linear
     for dy, dx in ((1, 0), (0, 1), (1, 1), (3, 2)):
         part = dataclasses.replace(raw, mosaic=raw.mosaic[dy:, dx:], cfa=raw.cfa.shifted(dy, dx))
-        linear = demosaicker.enhance(part, ratio=_RATIO).linear
+        linear = demosaicker.enhance(part, ratio=RATIO).linear
         np.testing.assert_allclose(linear[4:-4, 4:-4], whole[dy:, dx:][4:-4, 4:-4], atol=1e-5)
 
 
@@ -150,13 +86,13 @@ def test_a_crop_of_the_sensor_is_a_crop_of_the_picture(demosaicker: Enhancer, ph
 def test_the_network_sees_every_phase_alike(enhancer: Enhancer, phase: str, height: int, width: int) -> None:
     """A mosaic of another phase is the RGGB mosaic it becomes when it is mirrored outward, less what was added."""
     rng = np.random.default_rng(2)
-    raw = _expose(rng.uniform(0.1, 0.9, (height, width, 3)), CFA.bayer(phase))
-    linear = enhancer.enhance(raw, ratio=_RATIO).linear
+    raw = expose(rng.uniform(0.1, 0.9, (height, width, 3)), CFA.bayer(phase))
+    linear = enhancer.enhance(raw, ratio=RATIO).linear
     assert linear.shape == (height, width, 3)
     assert np.isfinite(linear).all()
     top, left = divmod(phase.index("R"), 2)
-    mirrored = _raw(np.pad(raw.mosaic, ((top, 0), (left, 0)), mode="reflect"), CFA.bayer("RGGB"))
-    expected = enhancer.enhance(mirrored, ratio=_RATIO).linear[top:, left:]
+    mirrored = make_raw(np.pad(raw.mosaic, ((top, 0), (left, 0)), mode="reflect"), CFA.bayer("RGGB"))
+    expected = enhancer.enhance(mirrored, ratio=RATIO).linear[top:, left:]
     np.testing.assert_allclose(linear, expected, atol=1e-6)
 
 
@@ -165,7 +101,7 @@ def test_gray_is_gray(demosaicker: Enhancer, phase: str) -> None:
     """Also where a channel saturates: nothing turns magenta."""
     for level in (0.2, 0.9, 20.0):
         gray = np.full((33, 47, 3), level)
-        picture = demosaicker.enhance(_expose(gray, CFA.bayer(phase)), ratio=_RATIO).picture()
+        picture = demosaicker.enhance(expose(gray, CFA.bayer(phase)), ratio=RATIO).picture()
         assert picture.shape == (33, 47, 3)
         assert 0 <= picture.min() <= picture.max() <= 1
         assert np.ptp(picture, axis=2).max() < 2 / 255
@@ -176,37 +112,37 @@ def test_shadows_keep_their_sign(demosaicker: Enhancer) -> None:
     """Noise around black has the mean black, not the mean of what is left after clipping."""
     rng = np.random.default_rng(3)
     cfa = CFA.bayer("RGGB")
-    black = np.array(_BLACK)[cfa.plane_map(128, 128)]
-    dark = _raw(np.rint(rng.normal(black, 8)).astype(np.uint16), cfa)
+    black = np.array(BLACK)[cfa.plane_map(128, 128)]
+    dark = make_raw(np.rint(rng.normal(black, 8)).astype(np.uint16), cfa)
     linear = demosaicker.enhance(dark, ratio=100.0).linear
     assert linear.min() < -0.1
     assert abs(linear.mean()) < 0.004  # clipped at 0 it would be 0.03
 
 
 def test_exposure_is_a_choice_of_the_development(demosaicker: Enhancer) -> None:
-    enhanced = demosaicker.enhance(_expose(np.full((32, 32, 3), 0.1), CFA.bayer("RGGB")), ratio=_RATIO)
+    enhanced = demosaicker.enhance(expose(np.full((32, 32, 3), 0.1), CFA.bayer("RGGB")), ratio=RATIO)
     means = [float(enhanced.picture(exposure_ev=ev).mean()) for ev in (-1.0, 0.0, 1.0)]
     assert means[0] < means[1] < means[2]
     np.testing.assert_allclose(enhanced.linear, 0.1, atol=2 * _STEP)
 
 
 def test_a_picture_may_take_the_place_of_the_linear_one(demosaicker: Enhancer) -> None:
-    enhanced = demosaicker.enhance(_expose(_ramp(61, 83), CFA.bayer("GBRG")), ratio=_RATIO)
+    enhanced = demosaicker.enhance(expose(ramp(61, 83), CFA.bayer("GBRG")), ratio=RATIO)
     apart = enhanced.picture(exposure_ev=0.5)
     assert enhanced.picture(exposure_ev=0.5, out=enhanced.linear) is enhanced.linear
     np.testing.assert_array_equal(enhanced.linear, apart)
 
 
 def test_the_ratio_scales_the_result(demosaicker: Enhancer) -> None:
-    raw = _expose(_ramp(40, 48), CFA.bayer("GRBG"))
+    raw = expose(ramp(40, 48), CFA.bayer("GRBG"))
     once, twice = (demosaicker.enhance(raw, ratio=ratio) for ratio in (10.0, 20.0))
     np.testing.assert_allclose(twice.linear, 2 * once.linear, rtol=1e-5)
     assert (once.ratio, once.ratio_is_estimated) == (10.0, False)
 
 
 def test_without_a_ratio_it_is_estimated(demosaicker: Enhancer) -> None:
-    scene = _ramp(64, 80) * 0.3
-    estimates = [demosaicker.enhance(_expose(scene, CFA.bayer("RGGB"), ratio)) for ratio in (10.0, 40.0)]
+    scene = ramp(64, 80) * 0.3
+    estimates = [demosaicker.enhance(expose(scene, CFA.bayer("RGGB"), ratio)) for ratio in (10.0, 40.0)]
     assert all(enhanced.ratio_is_estimated for enhanced in estimates)
     assert estimates[1].ratio == pytest.approx(4 * estimates[0].ratio, rel=0.05)
 
@@ -214,7 +150,7 @@ def test_without_a_ratio_it_is_estimated(demosaicker: Enhancer) -> None:
 def test_the_look_is_that_of_the_estimate(demosaicker: Enhancer) -> None:
     scene = np.full((64, 96, 3), 0.02)
     scene[:, :12] = 0.5  # an eighth of the frame is lit
-    raw = _expose(scene, CFA.bayer("RGGB"))
+    raw = expose(scene, CFA.bayer("RGGB"))
     natural, bright = (demosaicker.enhance(raw, look=look) for look in ("natural", "bright"))
     assert demosaicker.enhance(raw).ratio == bright.ratio > natural.ratio
     assert demosaicker.finish(raw, look="bright").ratio == bright.ratio
@@ -228,9 +164,9 @@ def test_a_ratio_far_too_high_is_made_of_a_picture_that_is_not(enhancer: Enhance
     """Above white networks leave the noise; of what they see half lies at 0.7 at most, and the rest follows."""
     scene = np.full((96, 128, 3), 0.3) * np.linspace(0.5, 1.5, 128)[:, None]
     noise = np.random.default_rng(0).normal(0, 0.03, scene.shape)
-    raw = _expose(scene + noise, CFA.bayer("RGGB"))
-    most = bright_ratio(normalize(raw.mosaic, raw.cfa, _BLACK, _WHITE), raw.cfa, _GAINS, 0.7)
-    assert most == pytest.approx(_RATIO * 0.7 / 0.3, rel=0.03)
+    raw = expose(scene + noise, CFA.bayer("RGGB"))
+    most = bright_ratio(normalize(raw.mosaic, raw.cfa, BLACK, WHITE), raw.cfa, GAINS, 0.7)
+    assert most == pytest.approx(RATIO * 0.7 / 0.3, rel=0.03)
     seen, brighter = enhancer.enhance(raw, ratio=most), enhancer.enhance(raw, ratio=1.5 * most)
     assert brighter.ratio == 1.5 * most
     np.testing.assert_allclose(brighter.linear, 1.5 * seen.linear, rtol=1e-5, atol=1e-6)
@@ -247,14 +183,14 @@ def test_a_night_with_lamps_is_seen_as_dark_as_it_is(enhancer: Enhancer) -> None
     """However bright the lamps: only where half of a frame would be too bright the network sees less."""
     scene = np.full((96, 128, 3), 0.05)
     scene[40:60, 50:90] = 30.0
-    raw = _expose(scene, CFA.bayer("RGGB"), ratio=_RATIO)
-    assert enhancer.enhance(raw).ratio < _RATIO / 2
-    assert "NetworkRatio" not in enhancer.enhance(raw, ratio=_RATIO).metadata
+    raw = expose(scene, CFA.bayer("RGGB"), ratio=RATIO)
+    assert enhancer.enhance(raw).ratio < RATIO / 2
+    assert "NetworkRatio" not in enhancer.enhance(raw, ratio=RATIO).metadata
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.99, 300.1, -5.0, float("nan"), float("inf")])
 def test_ratios_out_of_range(enhancer: Enhancer, ratio: float) -> None:
-    raw = _expose(_ramp(32, 32), CFA.bayer("RGGB"))
+    raw = expose(ramp(32, 32), CFA.bayer("RGGB"))
     with pytest.raises(SettingsError, match="The ratio lies between 1 and 300"):
         enhancer.enhance(raw, ratio=ratio)
 
@@ -262,9 +198,9 @@ def test_ratios_out_of_range(enhancer: Enhancer, ratio: float) -> None:
 def test_weights_for_another_filter_array_are_refused(enhancer: Enhancer, xtrans_enhancer: Enhancer) -> None:
     """A file's own weights say what they are for; those that ship find their like."""
     with pytest.raises(UnsupportedRawError, match=r"test.dng: is of an X-Trans sensor, but the weights small are"):
-        enhancer.enhance(_raw(np.full((60, 90), 600, np.uint16), CFA.xtrans()))
+        enhancer.enhance(make_raw(np.full((60, 90), 600, np.uint16), CFA.xtrans()))
     with pytest.raises(UnsupportedRawError, match=r"test.dng: is of a Bayer sensor, but the weights small-xtrans"):
-        xtrans_enhancer.enhance(_raw(np.full((60, 90), 600, np.uint16), CFA.bayer("RGGB")))
+        xtrans_enhancer.enhance(make_raw(np.full((60, 90), 600, np.uint16), CFA.bayer("RGGB")))
 
 
 @pytest.mark.skipif("alen-xtrans" not in shipped_names(), reason="the weights are not part of this checkout")
@@ -273,7 +209,7 @@ def test_shipped_weights_take_both_kinds_of_sensors() -> None:
     models = []
     for cfa in (CFA.bayer("GRBG"), CFA.xtrans(), CFA.bayer("RGGB")):
         scene = np.broadcast_to(np.array([0.6, 0.4, 0.2]), (96, 144, 3))
-        enhanced = both.enhance(_expose(scene, cfa), ratio=_RATIO)
+        enhanced = both.enhance(expose(scene, cfa), ratio=RATIO)
         np.testing.assert_allclose(enhanced.linear.mean(axis=(0, 1)), [0.6, 0.4, 0.2], rtol=0.1)
         models.append(enhanced.metadata["Model"].split()[0])
     assert models == ["alen-fast", "alen-xtrans", "alen-fast"]
@@ -288,22 +224,22 @@ def test_of_xtrans_pixels_stay_where_they_are(
     xtrans_enhancer: Enhancer, shift: tuple[int, int], height: int, width: int
 ) -> None:
     """A crop of the mosaic, whose pattern begins elsewhere, gives a crop of the picture."""
-    scene = _ramp(height, width)
+    scene = ramp(height, width)
     cfa = CFA.xtrans().shifted(*shift)
-    linear = xtrans_enhancer.enhance(_expose(scene, cfa), ratio=_RATIO).linear
+    linear = xtrans_enhancer.enhance(expose(scene, cfa), ratio=RATIO).linear
     assert linear.shape == (height, width, 3)
     inside = np.s_[6:-6, 6:-6]
     np.testing.assert_allclose(linear[inside], scene[inside], atol=0.02)
-    finished = xtrans_enhancer.finish(_expose(scene, cfa), ratio=_RATIO)
+    finished = xtrans_enhancer.finish(expose(scene, cfa), ratio=RATIO)
     assert finished.picture.shape == (height, width, 3)
 
 
 @pytest.mark.parametrize("shift", _XTRANS_SHIFTS)
 def test_xtrans_planes_are_made_row_by_row(shift: tuple[int, int]) -> None:
     cfa = CFA.xtrans().shifted(*shift)
-    raw = _expose(np.random.default_rng(2).uniform(0, 1, (61, 83, 3)), cfa)
-    amplified = amplified_planes(raw, _RATIO)
-    mosaic = amplify(normalize(raw.mosaic, cfa, _BLACK, _WHITE), cfa, _GAINS, _RATIO)
+    raw = expose(np.random.default_rng(2).uniform(0, 1, (61, 83, 3)), cfa)
+    amplified = amplified_planes(raw, RATIO)
+    mosaic = amplify(normalize(raw.mosaic, cfa, BLACK, WHITE), cfa, GAINS, RATIO)
     whole = pack_xtrans(amplified.padding.pad(mosaic), xtrans_reference())
     assert amplified.shape == whole.shape
     for start in range(0, whole.shape[1], 3):
@@ -313,18 +249,18 @@ def test_xtrans_planes_are_made_row_by_row(shift: tuple[int, int]) -> None:
 
 def test_a_black_level_proven_too_high_is_lowered() -> None:
     """The planes, the estimated ratio and the metadata all go by the level that the dark areas prove."""
-    raw = _expose(np.zeros((256, 256, 3)), CFA.bayer("RGGB"))
+    raw = expose(np.zeros((256, 256, 3)), CFA.bayer("RGGB"))
     drifted = dataclasses.replace(raw, black_level=(raw.black_level[0] + 9.0, *raw.black_level[1:]))
-    amplified = amplified_planes(drifted, _RATIO)
+    amplified = amplified_planes(drifted, RATIO)
     assert amplified.raw.black_level == pytest.approx(raw.black_level, abs=0.5)
     np.testing.assert_array_equal(amplified.raw.mosaic, drifted.mosaic)
-    assert amplified.rows(0, 128).mean() == pytest.approx(amplified_planes(raw, _RATIO).rows(0, 128).mean(), abs=1e-3)
+    assert amplified.rows(0, 128).mean() == pytest.approx(amplified_planes(raw, RATIO).rows(0, 128).mean(), abs=1e-3)
 
 
 def test_metadata_tell_how_it_was_made(enhancer: Enhancer) -> None:
-    enhanced = enhancer.enhance(_expose(_ramp(32, 32), CFA.bayer("RGGB")), ratio=12.5)
+    enhanced = enhancer.enhance(expose(ramp(32, 32), CFA.bayer("RGGB")), ratio=12.5)
     assert enhanced.metadata["ExposureRatio"] == "12.5 (given)"
-    assert enhanced.metadata["BlackLevel"] == ", ".join(f"{level:.2f}" for level in _BLACK)
+    assert enhanced.metadata["BlackLevel"] == ", ".join(f"{level:.2f}" for level in BLACK)
     assert enhanced.metadata["Model"] == f"small {enhancer.weights.digest}"
     assert enhanced.metadata["Software"].startswith("alen ")
     assert "CPU, float32" in enhanced.metadata["Engine"]
@@ -351,9 +287,9 @@ def test_weights_that_paint_finished_pictures_are_refused(tmp_path: Path) -> Non
 def test_planes_are_made_row_by_row(phase: str, height: int, width: int) -> None:
     """As of the whole mosaic, normalized, amplified, padded and packed, to the last bit."""
     cfa = CFA.bayer(phase)
-    raw = _expose(np.random.default_rng(2).uniform(0, 1, (height, width, 3)), cfa)
-    amplified = amplified_planes(raw, _RATIO)
-    mosaic = amplify(normalize(raw.mosaic, cfa, _BLACK, _WHITE), cfa, _GAINS, _RATIO)
+    raw = expose(np.random.default_rng(2).uniform(0, 1, (height, width, 3)), cfa)
+    amplified = amplified_planes(raw, RATIO)
+    mosaic = amplify(normalize(raw.mosaic, cfa, BLACK, WHITE), cfa, GAINS, RATIO)
     whole = pack(amplified.padding.pad(mosaic), CFA.bayer("RGGB"))
     assert amplified.shape == whole.shape
     for start in range(0, whole.shape[1], 3):
@@ -367,23 +303,23 @@ def test_planes_are_made_row_by_row(phase: str, height: int, width: int) -> None
 def test_a_finished_picture_is_the_enhanced_one_rounded(
     demosaicker: Enhancer, phase: str, height: int, width: int, dtype: type[np.uint8] | type[np.uint16]
 ) -> None:
-    raw = _expose(np.random.default_rng(2).uniform(0, 2, (height, width, 3)), CFA.bayer(phase))
-    finished = demosaicker.finish(raw, ratio=_RATIO, exposure_ev=0.5, dtype=dtype)
+    raw = expose(np.random.default_rng(2).uniform(0, 2, (height, width, 3)), CFA.bayer(phase))
+    finished = demosaicker.finish(raw, ratio=RATIO, exposure_ev=0.5, dtype=dtype)
     expected = np.empty((height, width, 3), dtype=dtype)
-    quantize(demosaicker.enhance(raw, ratio=_RATIO).picture(exposure_ev=0.5), out=expected, name="a")
+    quantize(demosaicker.enhance(raw, ratio=RATIO).picture(exposure_ev=0.5), out=expected, name="a")
     assert finished.picture.dtype == dtype
     different = finished.picture != expected  # half way between two steps, but for float32's last bits
     np.testing.assert_allclose(finished.picture.astype(int), expected.astype(int), atol=1)
     assert different.mean() < (0.001 if dtype is np.uint8 else 0.05)
-    assert (finished.ratio, finished.ratio_is_estimated) == (_RATIO, False)
+    assert (finished.ratio, finished.ratio_is_estimated) == (RATIO, False)
     assert list(finished.seconds) == ["prepare", "network"]
 
 
 def test_progress_grows_to_the_whole(enhancer: Enhancer) -> None:
     """Told by the real engine."""
-    raw = _expose(_ramp(128, 96), CFA.bayer("RGGB"))
+    raw = expose(ramp(128, 96), CFA.bayer("RGGB"))
     shares: list[float] = []
-    enhancer.finish(raw, ratio=_RATIO, progress=shares.append)
+    enhancer.finish(raw, ratio=RATIO, progress=shares.append)
     assert len(shares) >= 7  # stages
     assert shares == sorted(shares)
     assert 0 < shares[0] < 0.5
@@ -391,13 +327,13 @@ def test_progress_grows_to_the_whole(enhancer: Enhancer) -> None:
 
 
 def test_frames_that_need_more_memory_than_allowed_are_refused(demosaicker: Enhancer) -> None:
-    raw = _expose(_ramp(64, 96), CFA.bayer("RGGB"))
+    raw = expose(ramp(64, 96), CFA.bayer("RGGB"))
     demosaicker._max_memory_bytes = 200_000_000
-    demosaicker.finish(raw, ratio=_RATIO)
+    demosaicker.finish(raw, ratio=RATIO)
     demosaicker._max_memory_bytes = 120_000_000
     for enhance in (demosaicker.finish, demosaicker.enhance):
         with pytest.raises(DeviceError, match=r"test.dng: 0 megapixels need about 0.1 GB, more than the 0.12 GB"):
-            enhance(raw, ratio=_RATIO)
+            enhance(raw, ratio=RATIO)
 
 
 def test_no_memory_at_all_is_no_setting(tmp_path: Path) -> None:
@@ -409,17 +345,17 @@ def test_no_memory_at_all_is_no_setting(tmp_path: Path) -> None:
 def test_hot_pixels_do_not_reach_the_picture(
     cfa: CFA, demosaicker: Enhancer, xtrans_enhancer: Enhancer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clean = _expose(np.full((67, 91, 3), 0.2), cfa)
+    clean = expose(np.full((67, 91, 3), 0.2), cfa)
     hot = clean.mosaic.copy()
     hot[20, 30] = hot[41, 55] = 9000
     hot[33, 70] = 0
-    raw = dataclasses.replace(_raw(hot, cfa), name="hot.dng")
+    raw = dataclasses.replace(make_raw(hot, cfa), name="hot.dng")
     with_them = demosaicker if cfa.is_bayer else xtrans_enhancer
-    enhanced = with_them.enhance(raw, ratio=_RATIO)
-    np.testing.assert_allclose(enhanced.linear, with_them.enhance(clean, ratio=_RATIO).linear, atol=1e-2)
+    enhanced = with_them.enhance(raw, ratio=RATIO)
+    np.testing.assert_allclose(enhanced.linear, with_them.enhance(clean, ratio=RATIO).linear, atol=1e-2)
     assert enhanced.metadata["ReplacedPixels"] == "3"
     np.testing.assert_array_equal(enhanced.raw.mosaic, hot)  # as shot
     monkeypatch.setattr(with_them, "_repair", False)
-    kept = with_them.enhance(raw, ratio=_RATIO)
+    kept = with_them.enhance(raw, ratio=RATIO)
     assert kept.linear[20, 30].max() > 0.5
     assert kept.metadata["ReplacedPixels"] == "0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from benchmarks.quality import Protocol, Record, earlier, expose, markdown, netw
 from alen.cfa import CFA
 from alen.data import charts
 from alen.data.photos import unprocess
+from alen.enhance import Enhancer
 from alen.metrics import psnr
 from alen.noise import CAMERAS
 from alen.weights import find_weights, load_weights
+from frames import GAINS, make_raw
 
 _PROTOCOL = Protocol(cameras=("Sony A7S II",), ratios=(1, 8))
 _NETWORK = {"sha256": "0" * 12, "parameters": 7_760_268, "steps": 5000}
@@ -52,6 +55,8 @@ def test_other_protocols_and_methods_cannot_be_kept(
         earlier(tmp_path / "quality.json", protocol, methods)
     with pytest.raises(SystemExit, match="no records of this protocol"):
         earlier(tmp_path / "none.json", protocol, methods)
+    with pytest.raises(SystemExit, match="LibRaw: always scored"):
+        earlier(tmp_path / "quality.json", _PROTOCOL, ["LibRaw"])
 
 
 def test_the_page_says_what_was_kept_and_what_is_the_network_alone() -> None:
@@ -63,6 +68,15 @@ def test_the_page_says_what_was_kept_and_what_is_the_network_alone() -> None:
     assert "- **Network alone**: without the detail" in page
     assert "Commit bbbbbbbbbbbb, slide rule, 1 cores; unet at aaaaaaaaaaaa; every image" in page
     assert "x, network alone − LibRaw" not in page
+    assert "Ensemble" not in page
+
+
+def test_the_page_says_what_an_ensemble_is() -> None:
+    records = [r for name in ("LibRaw", "Non-local means", "x", "x, ensemble of 8") for r in _records(name, 30)]
+    about = {"commit": "b" * 40, "hardware": {"processor": "slide rule", "cores": 1}, "networks": {"x": _NETWORK}}
+    page = markdown(_PROTOCOL, records, about, None)
+    assert "- **Ensemble of n**: the mean of the pictures of n orientations" in page
+    assert "| x, ensemble of 8 − LibRaw |" in page
 
 
 @pytest.mark.parametrize(
@@ -79,3 +93,22 @@ def test_what_ships_is_judged_with_what_it_gives_back(ratio: float) -> None:
     assert shipped > alone + 3
     others = networks(weights, "openvino", "float32", shipped=False, alone=True)
     assert psnr(others["alen-fast"](exposure), truth, data_range=1.0) == pytest.approx(alone, abs=1e-6)
+
+
+@pytest.mark.parametrize("cfa", [CFA.bayer("GRBG"), CFA.xtrans().shifted(1, 4)], ids=lambda cfa: cfa.kind)
+def test_an_ensemble_is_that_of_the_program(cfa: CFA) -> None:
+    """Of a frame of odd sides, with what is done before and after it."""
+    weights = load_weights(find_weights("alen-fast" if cfa.is_bayer else "alen-xtrans"))
+    methods = networks(weights, "openvino", "float32", shipped=True, ensembles=(2, 8))
+    assert list(methods) == [weights.name, f"{weights.name}, ensemble of 2", f"{weights.name}, ensemble of 8"]
+    scene = unprocess(charts.zone_plate(151, 163), GAINS, np.eye(3))
+    exposure, truth = expose(scene, 4, cfa, CAMERAS[0], 1600, np.random.default_rng(0))
+    scores = [psnr(method(exposure), truth, data_range=1.0) for method in methods.values()]
+    assert scores[0] < scores[1] < scores[2]
+    black = (exposure.black_level_dn,) * 4
+    frame = dataclasses.replace(
+        make_raw(exposure.mosaic, cfa), black_level=black, white_level=exposure.white_level_dn, white_balance=GAINS
+    )
+    enhancer = Enhancer(weights.name, precision="float32", threads=1, ensemble=8)
+    picture = enhancer.enhance(frame, ratio=4).linear
+    np.testing.assert_allclose(picture, list(methods.values())[2](exposure), atol=1e-4)

@@ -109,3 +109,31 @@ def test_padded_rows_are_rows_of_what_is_padded(phase: str, size: tuple[int, int
     padded = padding.pad(mosaic)
     for start, stop in ((0, len(padded)), (0, 2), (2, 8), (len(padded) - 2, len(padded)), (4, len(padded))):
         np.testing.assert_array_equal(padding.pad_rows(mosaic, start, stop), padded[start:stop])
+
+
+@pytest.mark.parametrize("cfa", [*map(CFA.bayer, BAYER_PHASES), CFA.xtrans(), CFA.xtrans().shifted(1, 4)])
+@pytest.mark.parametrize("size", SIZES)
+def test_with_room_sides_do_not_depend_on_the_phase(cfa: CFA, size: tuple[int, int]) -> None:
+    multiple = 16 * cfa.packed_side
+    padding, least = (
+        Padding.to_reference(*size, cfa, multiple, leaves_room=leaves_room) for leaves_room in (True, False)
+    )
+    assert (padding.top, padding.left) == (least.top, least.left)
+    added = np.array([padding.top + padding.bottom, padding.left + padding.right])
+    np.testing.assert_array_equal(np.add(size, added), -(-(np.array(size) + cfa.size - 1) // multiple) * multiple)
+
+
+@pytest.mark.parametrize("count", [1, 3, 7, 16, 100])
+@pytest.mark.parametrize("phase", BAYER_PHASES)
+def test_rows_are_cropped_as_the_whole(phase: str, count: int) -> None:
+    mosaic = np.arange(23 * 31).reshape(23, 31)
+    padding = Padding.to_reference(23, 31, CFA.bayer(phase), 16)
+    padded, found = padding.pad(mosaic), np.zeros_like(mosaic)
+    reached = 0
+    for top in range(0, len(padded), count):
+        rows, piece = padding.crop_rows(padded[top : top + count], top, 23)
+        assert rows.start == min(reached, 23)
+        assert len(piece) == rows.stop - rows.start
+        found[rows] = piece
+        reached = rows.stop
+    np.testing.assert_array_equal(found, mosaic)

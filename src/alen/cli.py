@@ -108,7 +108,8 @@ _Files = Annotated[list[Path], Parameter(name="FILE", negative=(), json_list=Fal
     "  alen enhance night.arw --look natural\n"
     "  alen enhance night.arw -o night.tif --linear\n"
     "  alen enhance card/ -o pictures/ --format png\n"
-    "  alen enhance night.arw --dark darks/",
+    "  alen enhance night.arw --dark darks/\n"
+    "  alen enhance best.arw --ensemble 8",
 )
 def enhance(
     files: _Files,
@@ -130,6 +131,7 @@ def enhance(
     ratios: Annotated[bool, Flag] = False,
     dark: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative=(), json_list=False)] = None,
     keep_hot_pixels: Annotated[bool, Flag] = False,
+    ensemble: Literal[1, 2, 4, 8] = 1,
 ) -> int:
     """Turn dark RAW files into finished pictures.
 
@@ -161,6 +163,8 @@ def enhance(
         dark: RAW files of the same camera and settings taken with the lens cap on, or folders of them, to take fixed
             patterns and hot pixels off; named after the files to enhance.
         keep_hot_pixels: Leave single pixels that no light explains as they are; by default they are replaced.
+        ensemble: Make the mean of pictures of the frame in so many orientations, each of which takes as long as one:
+            less is lost, and less noise is left.
     """
     from alen.batch import Failed, PictureSettings, enhance_files, plan, raw_files_of
     from alen.dark_frames import read_dark_frames
@@ -184,7 +188,12 @@ def enhance(
         )
     max_memory_bytes = None if max_memory is None else int(max_memory * 1e9)
     enhancer = Enhancer(
-        model, device=device, precision=precision, max_memory_bytes=max_memory_bytes, repair=not keep_hot_pixels
+        model,
+        device=device,
+        precision=precision,
+        max_memory_bytes=max_memory_bytes,
+        repair=not keep_hot_pixels,
+        ensemble=ensemble,
     )
     failures = 0
     start = time.perf_counter()

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from alen import __version__
 from alen.black_level import proven_black_level
-from alen.cfa import reference
+from alen.cfa import CFA, reference
 from alen.color import MAX_EV, Development, Shading, develop
 from alen.defective_pixels import DefectivePixels, find_defective_pixels
 from alen.developer import Developer
@@ -43,6 +43,7 @@ from alen.noise_level import estimate_noise_level
 from alen.picture import not_a_number
 from alen.raw import RawImage
 from alen.recovery import Recovery
+from alen.self_ensemble import TURNS, Turn, check_ensemble, mean_stripes
 from alen.tiling import Padding
 from alen.weights import DEFAULT, XTRANS, Weights, find_weights, load_weights, shipped_names
 
@@ -108,6 +109,18 @@ class Amplified:
         planes = amplify_packed(mosaic, cfa, raw.black_level, raw.white_level, raw.white_balance, self.ratio)
         return planes[:, start - first : stop - first]
 
+    def turned(self, turn: Turn) -> Amplified:
+        """Return it as of an image that was turned: its mosaic (both are alike), pattern, black levels, padding."""
+        mosaic = np.ascontiguousarray(turn.of(self.mosaic))
+        cfa = turn.cfa(self.raw.cfa, *self.mosaic.shape)
+        raw = replace(self.raw, mosaic=mosaic, cfa=cfa, black_level=turn.black_level(self.raw.black_level, cfa))
+        return replace(self, raw=raw, mosaic=mosaic, padding=_padding(mosaic, cfa, leaves_room=True))
+
+
+def _padding(mosaic: NDArray[np.uint16], cfa: CFA, *, leaves_room: bool = False) -> Padding:
+    height, width = mosaic.shape
+    return Padding.to_reference(height, width, cfa, cfa.packed_side * MULTIPLE, leaves_room=leaves_room)
+
 
 def amplified_planes(raw: RawImage, ratio: float | None = None, *, look: Look = LOOK) -> Amplified:
     """Return a RAW image as an engine reads it, its black level lowered where the image proves it too high.
@@ -127,9 +140,7 @@ def amplified_planes(raw: RawImage, ratio: float | None = None, *, look: Look = 
     if used is None:
         normalized = normalize(raw.mosaic, raw.cfa, raw.black_level, raw.white_level)
         used = estimate_ratio(normalized, raw.cfa, raw.white_balance, look=look)
-    height, width = raw.mosaic.shape
-    padding = Padding.to_reference(height, width, raw.cfa, raw.cfa.packed_side * MULTIPLE)
-    return Amplified(raw, raw.mosaic, used, ratio is None, look, padding)
+    return Amplified(raw, raw.mosaic, used, ratio is None, look, _padding(raw.mosaic, raw.cfa))
 
 
 @dataclass(frozen=True)
@@ -222,6 +233,8 @@ class Enhancer:
         max_memory_bytes: Frames that would need more are refused; None does not look.
         recover: Give back detail that the network lost, see `alen.recovery`; without, pictures are the network's own.
         repair: Replace hot and dead pixels, see `alen.defective_pixels`.
+        ensemble: Of how many orientations of the frame a picture is the mean: 1, 2, 4 or 8, each of which takes as long
+            as one; see `alen.self_ensemble`.
 
     Raises:
         WeightsError: The weights cannot be used, or were not trained for camera RGB.
@@ -238,9 +251,12 @@ class Enhancer:
         max_memory_bytes: int | None = None,
         recover: bool = True,
         repair: bool = True,
+        ensemble: int = 1,
     ) -> None:
+        check_ensemble(ensemble)
         self._recover = recover
         self._repair = repair
+        self._ensemble = ensemble
         self._lock = threading.Lock()
         if max_memory_bytes is not None and max_memory_bytes <= 0:
             raise SettingsError(f"The largest memory is above 0; got {max_memory_bytes / 1e9:g} GB.")
@@ -297,7 +313,7 @@ class Enhancer:
 
         self._make(network, seen, lambda: keep, progress)
         seconds = {"prepare": prepared - clock, "network": time.perf_counter() - prepared}
-        metadata = _metadata(network, amplified, seen, defects)
+        metadata = _metadata(network, amplified, seen, defects, self._ensemble)
         return Enhanced(linear, amplified.raw, amplified.ratio, amplified.ratio_is_estimated, metadata, seconds)
 
     def finish(
@@ -353,7 +369,7 @@ class Enhancer:
 
         self._make(network, seen, start, progress)
         seconds = {"prepare": prepared - clock, "network": time.perf_counter() - prepared}
-        metadata = _metadata(network, amplified, seen, defects)
+        metadata = _metadata(network, amplified, seen, defects, self._ensemble)
         return Finished(picture, amplified.raw, amplified.ratio, amplified.ratio_is_estimated, metadata, seconds)
 
     def needed_bytes(self, height: int, width: int, *, bytes_per_pixel: int = 3) -> int | None:
@@ -367,7 +383,7 @@ class Enhancer:
         Returns:
             Bytes, or None if the engine does not tell.
         """
-        return _needed_bytes(self._named, height, width, bytes_per_pixel)
+        return _needed_bytes(self._named, height, width, bytes_per_pixel, self._ensemble)
 
     def _make(
         self,
@@ -381,9 +397,15 @@ class Enhancer:
         It runs, and lost detail is given back, while the engine is at the next piece; ``start`` is called and the noise
         is measured while it is at the first.
         """
+        if self._ensemble > 1:
+            amplified = amplified.turned(TURNS[0])  # with the padding that all have
+
+        def turned(turn: Turn) -> tuple[Amplified, Padding]:
+            frame = amplified if turn == TURNS[0] else amplified.turned(turn)
+            return frame, frame.padding
+
         with self._lock:
-            height, width = amplified.raw.mosaic.shape
-            left, reached = amplified.padding.left, -amplified.padding.top
+            reached = 0
 
             def begin() -> tuple[Recovery, Callable[[slice, NDArray[np.float32]], None]]:
                 noise = estimate_noise_level(amplified, amplified.saturation) if self._recover else None
@@ -392,15 +414,15 @@ class Enhancer:
             def work() -> None:
                 nonlocal reached
                 ready = recovery.ready()
-                rows = slice(max(reached, 0), min(reached + len(ready), height))
+                rows, piece = amplified.padding.crop_rows(ready, reached, len(amplified.mosaic))
                 if rows.start < rows.stop:
-                    take(rows, ready[rows.start - reached : rows.stop - reached, left : left + width])
+                    take(rows, piece)
                 reached += len(ready)
 
             pending: Future[None] | None = None
             with ThreadPoolExecutor(1) as pool:
                 begun = pool.submit(begin)
-                for stripe in network.engine.stripes(amplified, progress):
+                for stripe in mean_stripes(network.engine, turned, self._ensemble, progress):
                     recovery, take = begun.result()
                     if pending is not None:
                         pending.result()
@@ -448,7 +470,7 @@ class Enhancer:
         Raises DeviceError if it and a picture of so many bytes per pixel are too large.
         """
         height, width = raw.mosaic.shape
-        needed = _needed_bytes(network, height, width, bytes_per_pixel)
+        needed = _needed_bytes(network, height, width, bytes_per_pixel, self._ensemble)
         if self._max_memory_bytes is not None and needed is not None and needed > self._max_memory_bytes:
             raise DeviceError(
                 f"{raw.name}: {height * width / 1e6:.0f} megapixels need about {needed / 1e9:.1f} GB, more than "
@@ -468,7 +490,7 @@ class Enhancer:
         return amplified, replace(amplified, ratio=min(amplified.ratio, most)), len(defects)
 
 
-def _needed_bytes(network: _Network, height: int, width: int, bytes_per_pixel: int) -> int | None:
+def _needed_bytes(network: _Network, height: int, width: int, bytes_per_pixel: int, ensemble: int) -> int | None:
     """Return the memory of the process that a frame (height, width) needs, about; None if the engine does not tell."""
     side = network.weights.config.shuffle
     engine = network.engine.needed_bytes(height // side, width // side)
@@ -476,11 +498,17 @@ def _needed_bytes(network: _Network, height: int, width: int, bytes_per_pixel: i
         return None
     # the engine gives its memory back while the picture grows, all but the graphs
     mosaic_bytes = 4 * height * width  # with and without defective pixels
+    if ensemble > 1:
+        mosaic_bytes += (2 + 12) * height * width  # turned, and the pictures' sum
     return _PROCESS_BYTES + mosaic_bytes + max(engine, min(engine, _ENGINE_BYTES) + bytes_per_pixel * height * width)
 
 
-def _metadata(network: _Network, amplified: Amplified, seen: Amplified, replaced_pixels: int) -> dict[str, str]:
-    less = {"NetworkRatio": f"{seen.ratio:.4g}"} if seen.ratio < amplified.ratio else {}
+def _metadata(
+    network: _Network, amplified: Amplified, seen: Amplified, replaced_pixels: int, ensemble: int
+) -> dict[str, str]:
+    more = {"NetworkRatio": f"{seen.ratio:.4g}"} if seen.ratio < amplified.ratio else {}
+    if ensemble > 1:
+        more["Ensemble"] = f"{ensemble} orientations"
     origin = f"estimated, {amplified.look} look" if amplified.ratio_is_estimated else "given"
     return {
         "Software": f"alen {__version__}",
@@ -489,7 +517,7 @@ def _metadata(network: _Network, amplified: Amplified, seen: Amplified, replaced
         "BlackLevel": ", ".join(f"{level:.2f}" for level in amplified.raw.in_dn(amplified.raw.black_level)),
         "ReplacedPixels": f"{replaced_pixels}",
         "ExposureRatio": f"{amplified.ratio:.4g} ({origin})",
-        **less,
+        **more,
     }
 
 

@@ -28,7 +28,7 @@ class Padding:
     """Side of the filter array's pattern: 2 of Bayer, 6 of X-Trans."""
 
     @classmethod
-    def to_reference(cls, height: int, width: int, cfa: CFA, multiple: int) -> Padding:
+    def to_reference(cls, height: int, width: int, cfa: CFA, multiple: int, *, leaves_room: bool = False) -> Padding:
         """Return the smallest padding to the phase of `alen.cfa.reference` and to sides that are multiples.
 
         Args:
@@ -36,6 +36,8 @@ class Padding:
             width: Columns of the mosaic.
             cfa: Its pattern: any phase of Bayer or X-Trans.
             multiple: What both padded sides are divisible by; itself divisible by the side of the pattern.
+            leaves_room: Make both sides as large as any phase of the pattern would need them, so that they do not
+                depend on it.
 
         Raises:
             SettingsError: ``multiple`` is not a whole number of patterns.
@@ -43,7 +45,9 @@ class Padding:
         if multiple < cfa.size or multiple % cfa.size:
             raise SettingsError(f"A mosaic is padded to a multiple of whole patterns, {cfa.size}; got {multiple}.")
         top, left = rggb_offset(cfa) if cfa.is_bayer else xtrans_offset(cfa)
-        return cls(top, left, -(height + top) % multiple, -(width + left) % multiple, cfa.size)
+        most_top, most_left = (cfa.size - 1, cfa.size - 1) if leaves_room else (top, left)
+        bottom, right = -(height + most_top) % multiple, -(width + most_left) % multiple
+        return cls(top, left, bottom + most_top - top, right + most_left - left, cfa.size)
 
     def pad(self, mosaic: NDArray[Any]) -> NDArray[Any]:
         """Return (H + top + bottom, W + left + right)."""
@@ -63,6 +67,21 @@ class Padding:
         """Return the view of a padded picture (H', W', …) that belongs to the mosaic: the inverse of `pad`."""
         height, width = picture.shape[:2]
         return picture[self.top : height - self.bottom, self.left : width - self.right]
+
+    def crop_rows(self, rows: NDArray[Any], start: int, height: int) -> tuple[slice, NDArray[Any]]:
+        """Crop some rows of a padded picture.
+
+        Args:
+            rows: (n, W', …) of it.
+            start: The first of them.
+            height: Rows of the mosaic.
+
+        Returns:
+            Which rows of the mosaic are among them, maybe none, and the view (m, W, …) that belongs to these.
+        """
+        first, last = (min(max(row - self.top, 0), height) for row in (start, start + len(rows)))
+        offset = self.top - start
+        return slice(first, last), rows[first + offset : last + offset, self.left : rows.shape[1] - self.right]
 
     def _source(self, first: int, last: int, size: int) -> NDArray[np.intp]:
         """Return where rows, or columns, ``first`` to ``last`` of a mosaic and beyond it come from."""
