@@ -9,7 +9,9 @@ picture gets them, so that the network sees the noise of a sensor, not that of i
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -58,21 +60,29 @@ class GainMap:
 
     def over(self, height: int, width: int) -> Callable[[int, int], NDArray[np.float32]]:
         """Return what gives the gains (n, width) of rows ``start`` to ``stop`` of a frame (height, width)."""
-        across = self.gains @ self._weights(1, np.arange(width), width).T  # (V, width)
+        columns = self._places(1, width)
+        weights = np.maximum(1 - np.abs(columns[:, None] - np.arange(self.gains.shape[1])), 0)
+        across = (self.gains @ weights.T).astype(np.float32)  # (V, width)
+        steps = np.diff(across, axis=0, append=across[-1:])
+        down = self._places(0, height)
+        above = down.astype(np.intp)  # the point that a row lies at or after
 
         def rows(start: int, stop: int) -> NDArray[np.float32]:
-            gains: NDArray[np.float32] = self._weights(0, np.arange(start, stop), height) @ across
+            gains = np.empty((stop - start, width), dtype=np.float32)
+            for point in np.unique(above[start:stop]):
+                first, last = np.searchsorted(above[start:stop], [point, point + 1])
+                beyond = (down[start + first : start + last, None] - point).astype(np.float32)
+                np.multiply(beyond, steps[point], out=gains[first:last])
+                gains[first:last] += across[point]
             return gains
 
         return rows
 
-    def _weights(self, axis: int, pixels: NDArray[np.intp], size: int) -> NDArray[np.float32]:
-        """Return how much of each point of the grid (points,) pixels take, (pixels, points)."""
+    def _places(self, axis: int, size: int) -> NDArray[np.float64]:
+        """Return where a frame's rows, or columns, lie, counted in points from the first; beyond the last as there."""
         points = self.gains.shape[axis]
-        place = (pixels + 0.5) / size - self.origin[axis]
-        place = np.clip(place / self.spacing[axis] if points > 1 else 0 * place, 0, points - 1)
-        weights: NDArray[np.float32] = np.maximum(1 - np.abs(place[:, None] - np.arange(points)), 0).astype(np.float32)
-        return weights
+        places = (np.arange(size) + 0.5) / size - self.origin[axis]
+        return np.clip(places / self.spacing[axis] if points > 1 else 0 * places, 0, points - 1)
 
 
 @dataclass(frozen=True)
@@ -132,10 +142,12 @@ class LensShading:
         """
         planes = [[of_map.over(height, width) for of_map in maps] for maps in self.maps]
         radial = [gain.over(height, width) for gain in self.radial]
+        no_gain = np.ones((1, 1), dtype=np.float32)
 
         def rows(start: int, stop: int) -> NDArray[np.float32]:
             red, green_red, green_blue, blue = (
-                math.prod((of_map(start, stop) for of_map in plane), start=np.float32(1)) for plane in planes
+                functools.reduce(operator.mul, [of_map(start, stop) for of_map in plane] or [no_gain])
+                for plane in planes
             )
             gains = np.empty((3, stop - start, width), dtype=np.float32)
             for gain, color in zip(gains, (red, (green_red + green_blue) * np.float32(0.5), blue), strict=True):

@@ -148,38 +148,47 @@ def recover(
         return picture
     difference *= _box(np.minimum(share, _share(_box(excess, _NEAR), _NEAR_CHANCE)), _SMOOTHED)
     recovered = picture.copy(order="K")
+    beyond = _ALIKE // 2
+    reduced = np.stack([np.pad(_reduced(picture[..., color], side), beyond, mode="edge") for color in range(3)])
     for top in range(0, len(excess), _ROWS):
-        rows = slice(top, top + _ROWS)
+        rows = slice(top, min(top + _ROWS, len(excess)))
         if not difference[:, rows].any():
             continue
-        first = max(top - _ALIKE // 2, 0)  # squares reach so far
-        around = picture[side * first : side * (top + _ROWS + _ALIKE // 2)]
-        shares = _shares_of_colors(around, side, saturation, noise)[:, :, top - first :]
+        shares = _shares_of_colors(reduced[:, top : rows.stop + 2 * beyond], saturation, noise)
         for color in range(3):
-            given = unpack_any(difference[:, rows] * shares[color, of_planes, : rows.stop - top], cfa)
-            recovered[side * top : side * (top + _ROWS), :, color] += given
+            given = unpack_any(difference[:, rows] * shares[color, of_planes], cfa)
+            recovered[side * top : side * rows.stop, :, color] += given
     return recovered
 
 
 def _shares_of_colors(
-    picture: NDArray[np.float32], side: int, saturation: NDArray[np.float32], noise: NoiseLevel
+    reduced: NDArray[np.float32], saturation: NDArray[np.float32], noise: NoiseLevel
 ) -> NDArray[np.float32]:
     """Return what each color gets of what another lost: (3, 3, h, w), the color that gets first, for packed pixels.
 
-    How they go together tell squares around the pixel: covariance over variance. As if all had the noise in common,
-    besides, so that where the picture is flat all three get the same.
+    How they go together tell squares around the pixel, of ``reduced`` (3, h + 4, w + 4): covariance over variance. As
+    if all had the noise in common, besides, so that where the picture is flat all three get the same.
     """
-    rgb = [_reduced(picture[..., color], side) for color in range(3)]
-    means = [_box(color, _ALIKE) for color in rgb]
-    in_common = noise.variance(np.maximum(means[1] / saturation[1], 0)) * saturation[1] ** 2  # of green
-    together = {
-        (i, j): _box(rgb[i] * rgb[j], _ALIKE) - means[i] * means[j] + in_common for i in range(3) for j in range(i, 3)
-    }
+    count = np.float32(_ALIKE**2)
+    sums = [_sums_over_squares(color, _ALIKE) for color in reduced]
+    means = [total / count for total in sums]
+    # of green, as often as there are pixels
+    in_common = noise.variance(np.maximum(means[1] / saturation[1], 0)) * (saturation[1] ** 2 * count)
     shares = np.empty((3, 3, *in_common.shape), dtype=np.float32)
+    variances = []
+    for i in range(3):
+        for j in range(i, 3):
+            together = _sums_over_squares(reduced[i] * reduced[j], _ALIKE)
+            together -= sums[i] * means[j]
+            together += in_common
+            if i == j:
+                variances.append(np.maximum(together, in_common, out=together))
+            else:
+                shares[i, j] = shares[j, i] = together
     for of in range(3):
-        variance = np.maximum(together[of, of], in_common)
         for color in range(3):
-            np.divide(together[min(color, of), max(color, of)], variance, out=shares[color, of])
+            if color != of:
+                shares[color, of] /= variances[of]
         shares[of, of] = 1
     return np.clip(shares, -_MOST_ALIKE, _MOST_ALIKE, out=shares)
 
@@ -220,13 +229,23 @@ def _share(excess: NDArray[np.float32], chance: float) -> NDArray[np.float32]:
 
 def _box(values: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     """Return the means over squares around every position of (h, w); edges are repeated."""
-    height, width = values.shape
-    padded = np.pad(values, side // 2, mode="edge")
-    rows = padded[:height].copy()
-    for k in range(1, side):
-        rows += padded[k : k + height]
-    means = rows[:, :width].copy()
-    for k in range(1, side):
-        means += rows[:, k : k + width]
+    means = _sums_over_squares(np.pad(values, side // 2, mode="edge"), side)
     means *= np.float32(1 / side**2)
     return means
+
+
+def _sums_over_squares(values: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Return the sums over all squares that lie inside of (h, w): (h − side + 1, w − side + 1)."""
+    return _sums_over_rows(_sums_over_rows(values, side).T, side).T
+
+
+def _sums_over_rows(values: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """Return the sums over so many rows, from each that has enough after it: of two halves, which are made once."""
+    if count == 1:
+        return values
+    half, last = count // 2, len(values) - count + 1
+    halves = _sums_over_rows(values, half)
+    sums = halves[:last] + halves[half : half + last]
+    if count % 2:
+        sums += values[count - 1 :]
+    return sums
