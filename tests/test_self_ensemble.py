@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,13 @@ from numpy.typing import NDArray
 
 from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb, reference, unpack_any
 from alen.config import AlenConfig
-from alen.engines import PlanesArray
+from alen.engines import Planes, PlanesArray
 from alen.enhance import Amplified, Enhancer, amplified_planes
 from alen.errors import SettingsError
 from alen.models.alen import Alen
 from alen.raw import RawImage
 from alen.self_ensemble import COUNTS, TURNS, Turn, mean_stripes
+from alen.tiling import Padding
 from alen.weights import TrainingFacts, save_weights
 from frames import RATIO, Demosaicker, expose, ramp
 
@@ -68,7 +70,27 @@ def test_an_ensemble_prefers_no_direction(count: int) -> None:
     square = np.arange(16).reshape(4, 4)
     for turn in TURNS[: count if count > 1 else 0]:
         assert any(np.array_equal(other.of(square), Turn(2).of(turn.of(square))) for other in TURNS[:count])
-    assert not any(turn.swaps_sides for turn in TURNS[:4])
+
+
+def test_a_network_is_compiled_for_two_sizes_at_most() -> None:
+    sizes = []
+
+    class Engine(Demosaicker):
+        def stripes(
+            self, planes: Planes, progress: Callable[[float], None] | None = None
+        ) -> Iterator[NDArray[np.float32]]:
+            sizes.append(planes.shape[1:])
+            return super().stripes(planes, progress)
+
+    amplified = amplified_planes(_frame(CFA.bayer("RGGB"), 61, 83), RATIO).turned(TURNS[0])
+
+    def turned(turn: Turn) -> tuple[Amplified, Padding]:
+        frame = amplified.turned(turn)
+        return frame, frame.padding
+
+    for _ in mean_stripes(Engine(), turned, 8):
+        pass
+    assert sizes == [(48, 32)] * 4 + [(32, 48)] * 4
 
 
 @every_cfa
@@ -115,7 +137,7 @@ def test_the_mean_of_pictures_that_were_turned_back(
     raw, weights = _frame(cfa, height, width), small if cfa.is_bayer else small_xtrans
     single, several = (Enhancer(weights, precision="float32", threads=1, recover=False, ensemble=n) for n in (1, count))
     by_hand = []
-    for quarters, is_mirrored in [(0, 0), (2, 0), (0, 1), (2, 1), (1, 0), (3, 0), (1, 1), (3, 1)][:count]:
+    for quarters, is_mirrored in [(0, 0), (2, 0), (1, 0), (3, 0), (0, 1), (2, 1), (1, 1), (3, 1)][:count]:
         mosaic, colors, levels = raw.mosaic, cfa.color_map(height, width), np.array(raw.black_level)
         mosaic, colors = np.rot90(mosaic, quarters), np.rot90(colors, quarters)
         if is_mirrored:
