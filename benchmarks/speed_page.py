@@ -70,7 +70,7 @@ def _one_file(document: Document) -> float | None:
 
 def _each_of_ten_files(document: Document) -> float | None:
     row = document.get("cli", {"error": ""})
-    return None if "error" in row else float(row["all_files_seconds"] / row["files"])
+    return None if "error" in row else figure(row, "all_files_seconds") / row["files"]
 
 
 TARGETS: Final = (
@@ -305,7 +305,7 @@ def _cli(document: Document) -> list[str]:
     row, lines = document["cli"], ["## Command line", ""]
     if "error" in row:
         return [*lines, f"Failed: {row['error']}."]
-    one, each = figure(row, "one_file_seconds"), row["all_files_seconds"] / row["files"]
+    one, each = figure(row, "one_file_seconds"), figure(row, "all_files_seconds") / row["files"]
     return [
         *lines,
         f"`alen enhance` of a DNG of {document['settings']['megapixels']:g} megapixels to JPEG, the whole process, "
