@@ -128,6 +128,41 @@ def test_what_the_system_refuses_is_a_failure_of_that_file(tmp_path: Path) -> No
     assert isinstance(_run([longest], _Enhancer())[0], Done)
 
 
+def test_names_that_the_system_refuses_are_planned_all_the_same(tmp_path: Path) -> None:
+    (job,) = _jobs(tmp_path, 1)
+    endless = tmp_path / ("x" * 300 + ".dng")
+    planned = batch.plan([endless, job.source], output=str(tmp_path / "out"))
+    assert [each.source for each in planned] == [endless, job.source]
+    failed, done = _run(planned, _Enhancer())
+    assert "too long" in str(cast(Failed, failed).error)
+    assert isinstance(done, Done)
+
+
+def test_a_mistake_of_the_program_stops_no_batch(tmp_path: Path) -> None:
+    def during(name: str) -> None:
+        if name == "0.dng":
+            raise ValueError("operands could not be broadcast")
+
+    failed, done = _run(_jobs(tmp_path, 2), _Enhancer(during))
+    assert "0.dng: cannot be enhanced; this is a mistake in alen (ValueError: operands" in str(
+        cast(Failed, failed).error
+    )
+    assert isinstance(done, Done)
+
+
+def test_no_raw_file_that_was_named_is_replaced(tmp_path: Path) -> None:
+    """By the picture of another, or by a sheet beside it; dark frames neither."""
+    sources = [tmp_path / name for name in ("a.dng", "b.tif", "c.compare.jpg")]
+    for output, darks, is_refused in (
+        ("b.tif", (), False),
+        ("b.tif", (sources[1],), True),
+        ("c.jpg", (sources[2],), True),
+    ):
+        (job,) = batch.plan(sources[:1], output=str(tmp_path / output), darks=darks)
+        assert (job.problem is not None) == is_refused
+        assert not is_refused or "never replaced" in str(job.problem)
+
+
 def test_failures_hold_no_frames(tmp_path: Path) -> None:
     """Who keeps outcomes keeps no RAW images with them."""
     jobs = _jobs(tmp_path, 1)

@@ -20,10 +20,11 @@ from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb
 from alen.cli import main
 from alen.config import AlenConfig
 from alen.dng import write_cfa_dng
-from alen.enhance import Finished
+from alen.enhance import Enhancer, Finished
 from alen.models.alen import Alen
 from alen.noise import CAMERAS, add_noise
-from alen.raw import RawImage
+from alen.raw import RawImage, read_raw
+from alen.sheets import ratio_sheet
 from alen.training.config import Stage, TrainingConfig
 from alen.training.sources import Photographs
 from alen.weights import TrainingFacts, load_weights, save_weights
@@ -404,6 +405,28 @@ def test_comparison(folder: Path, weights: Path, capsys: pytest.CaptureFixture[s
     assert np.abs(brightened - picture).mean() < 0.05
     assert main(["enhance", "in.dng", "--compare", "-o", "other.png", "--model", str(weights)]) == 0
     assert (folder / "other.compare.jpg").exists()
+
+
+def test_sheets_of_extreme_exposures_and_shapes(folder: Path, weights: Path) -> None:
+    _dng(folder / "in.dng")
+    for ev in ("-19", "19.5"):
+        assert main(["enhance", "in.dng", "--ratios", "--ev", ev, "--model", str(weights), "--force"]) == 0
+    mosaic = np.full((16, 10_300), 900, np.uint16)
+    raw = read_raw(folder / "in.dng")
+    enhanced = Enhancer(weights).enhance(dataclasses.replace(raw, mosaic=mosaic, cfa=CFA.bayer("RGGB")), ratio=50)
+    height, width, _ = ratio_sheet(enhanced).shape
+    assert width > 5 * 10_300 / 16
+    assert height > 1
+
+
+def test_a_sheet_that_cannot_be_written_leaves_the_picture(
+    folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _dng(folder / "in.dng")
+    (folder / "in.compare.jpg").mkdir()
+    assert main(["enhance", "in.dng", "--compare", "--force", "--model", str(weights)]) == 1
+    assert "The picture itself, in.alen.jpg, is complete." in " ".join(capsys.readouterr().err.split())
+    assert _pixels(folder / "in.alen.jpg").shape == (61, 90, 3)
 
 
 @pytest.mark.parametrize("orientation", [1, 6])

@@ -168,6 +168,18 @@ def test_saturation_stays_and_lost_pixels_are_filled() -> None:
         assert clean.mosaic[y, x] == 4 * (1000 - 20)
 
 
+@pytest.mark.parametrize(("white", "black"), [(65535, 0), (65000, 0), (65535, 512), (65535, 2048), (4095, 0)])
+def test_saturation_stays_where_16_bits_leave_no_room(white: int, black: int) -> None:
+    mosaic = np.full((40, 40), (white + black) // 2, np.uint16)
+    mosaic[10, 10] = white
+    levels: dict[str, Any] = {"white_level": float(white), "black_level": (float(black),) * 4}
+    dark = combine_dark_frames([image(np.full((40, 40), black, np.uint16), **levels)] * 2)
+    clean = subtract_dark(image(mosaic, **levels), dark)
+    assert clean.mosaic[10, 10] == clean.white_level <= 65535
+    middle = (float(clean.mosaic[20, 20]) - clean.black_level[0]) / (clean.white_level - clean.black_level[0])
+    assert middle == pytest.approx((mosaic[20, 20] - black) / (white - black), abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -275,3 +275,20 @@ def test_values_that_repeat_the_file_are_not_kept() -> None:
     (directory,) = read_directories(head + table + b"\0" * 4)
     assert directory.is_damaged
     assert sum(len(field.values) for field in directory.fields.values()) < 2 * len(table)
+
+
+def test_directories_that_share_their_values_keep_them_once() -> None:
+    """Sixty, each with Exif and GPS parts that are the same again, would be 180 times the file."""
+    directories, values = 60, 40_000
+    size = 2 + 12 * 3 + 4
+    at = 8 + directories * size
+    data = struct.pack("<2sHI", b"II", 42, 8)
+    for index in range(directories):
+        own = 8 + index * size
+        entries = [(1000, 3, values, at), (34665, 4, 1, own), (34853, 4, 1, own)]
+        table = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+        data += struct.pack("<H", 3) + table + struct.pack("<I", own + size if index + 1 < directories else 0)
+    read = read_directories(data + bytes(2 * values))
+    kept = [len(part[1000].values) for each in read for part in (each.fields, each.exif, each.gps) if 1000 in part]
+    assert sum(kept) <= values + len(data) // 2
+    assert any(directory.is_damaged for directory in read)

@@ -165,7 +165,7 @@ def test_a_ratio_far_too_high_is_made_of_a_picture_that_is_not(enhancer: Enhance
     scene = np.full((96, 128, 3), 0.3) * np.linspace(0.5, 1.5, 128)[:, None]
     noise = np.random.default_rng(0).normal(0, 0.03, scene.shape)
     raw = expose(scene + noise, CFA.bayer("RGGB"))
-    most = bright_ratio(normalize(raw.mosaic, raw.cfa, BLACK, WHITE), raw.cfa, GAINS, 0.7)
+    most = bright_ratio(normalize(raw.mosaic, raw.cfa, BLACK, WHITE), raw.cfa, GAINS, 0.7, 0.05)
     assert most == pytest.approx(RATIO * 0.7 / 0.3, rel=0.03)
     seen, brighter = enhancer.enhance(raw, ratio=most), enhancer.enhance(raw, ratio=1.5 * most)
     assert brighter.ratio == 1.5 * most
@@ -186,6 +186,16 @@ def test_a_night_with_lamps_is_seen_as_dark_as_it_is(enhancer: Enhancer) -> None
     raw = expose(scene, CFA.bayer("RGGB"), ratio=RATIO)
     assert enhancer.enhance(raw).ratio < RATIO / 2
     assert "NetworkRatio" not in enhancer.enhance(raw, ratio=RATIO).metadata
+
+
+@pytest.mark.parametrize("window", [0.3, 0.55, 0.85])
+def test_a_window_does_not_hide_the_room(enhancer: Enhancer, window: float) -> None:
+    """However much of the frame it fills: the ratio was given for the rest, and the network sees that as it is."""
+    scene = np.random.default_rng(0).uniform(0.1, 0.4, (96, 128, 3))
+    scene[:, : round(128 * window)] = 0.5 * 100
+    seen = enhancer.enhance(expose(scene, CFA.bayer("RGGB"), ratio=100), ratio=100)
+    network_ratio = float(seen.metadata.get("NetworkRatio", "100"))
+    assert 0.045 <= 0.25 * network_ratio / 100 <= 0.25
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.99, 300.1, -5.0, float("nan"), float("inf")])

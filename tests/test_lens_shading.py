@@ -135,6 +135,7 @@ def _damaged() -> dict[str, bytes]:
         "enormous": opcodes(opcode(_grid(0), down=0xFFFFFFFF, across=0xFFFFFFFF)),
         "a point too many": opcodes(opcode(np.ones((1, 513), np.float32))),
         "gains that multiply to nonsense": opcodes(*[opcode(np.full((1, 1), 100, np.float32))] * 20),
+        "endless": opcodes(*[opcode(np.ones((1, 1), np.float32))] * 65),
         "no spacing": opcodes(opcode(_grid(0), v=0.0)),
         "spacing not a number": opcodes(opcode(_grid(0), h=float("nan"))),
         "noise": np.random.default_rng(0).bytes(400),

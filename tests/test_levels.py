@@ -236,6 +236,16 @@ def test_the_bright_ratio_brings_half_of_a_frame_to_the_level(cfa: CFA) -> None:
     scene = np.full((96, 144, 3), 0.01) / np.array(WHITE_BALANCE)
     scene[:, 80:] *= 50
     normalized = mosaic_from_rgb(scene.astype(np.float32), cfa)
-    assert bright_ratio(normalized, cfa, WHITE_BALANCE, 0.7) == pytest.approx(70, rel=0.01)
-    assert bright_ratio(50 * normalized, cfa, WHITE_BALANCE, 0.3) == 1
-    assert bright_ratio(0 * normalized, cfa, WHITE_BALANCE, 0.7) == np.inf
+    assert bright_ratio(normalized, cfa, WHITE_BALANCE, 0.7, 0.05) == pytest.approx(70, rel=0.01)
+    assert bright_ratio(50 * normalized, cfa, WHITE_BALANCE, 0.3, 0.05) == 1
+    assert bright_ratio(0 * normalized, cfa, WHITE_BALANCE, 0.7, 0.05) == np.inf
+
+
+@pytest.mark.parametrize("cfa", PATTERNS, ids=lambda cfa: cfa.name)
+def test_the_bright_ratio_leaves_a_dark_part_its_own(cfa: CFA) -> None:
+    scene = np.full((96, 144, 3), 0.5) / np.array(WHITE_BALANCE)
+    scene[:, :24] /= 500  # a sixth
+    normalized = mosaic_from_rgb(scene.astype(np.float32), cfa)
+    assert bright_ratio(normalized, cfa, WHITE_BALANCE, 0.7, 0.05) == pytest.approx(50, rel=0.01)
+    normalized[:, :24] = -1e-4
+    assert bright_ratio(normalized, cfa, WHITE_BALANCE, 0.7, 0.05) == np.inf

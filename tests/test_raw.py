@@ -120,6 +120,23 @@ def test_rolling_the_data_rolls_the_cfa(phase: str) -> None:
         np.testing.assert_array_equal(part.cfa.color_map(10, 10), whole.cfa.color_map(10 + y, 10 + x)[y:, x:])
 
 
+@pytest.mark.parametrize("phase", BAYER_PHASES)
+@pytest.mark.parametrize(("top", "left"), [(0, 0), (1, 0), (0, 1), (3, 5), (2, 4)])
+def test_black_levels_begin_with_the_active_area(phase: str, top: int, left: int) -> None:
+    """One that begins at an odd place, too, of which LibRaw shows a row or a column less."""
+    levels, mosaic = (500.5, 510.25, 520.75, 530.0), random_mosaic(70, 90)
+    # the pattern of CFAPattern and of BlackLevel both begin with the active area
+    whole = bytearray(dng(mosaic, cfa=CFA.bayer(phase), black_level=levels, compress=False))
+    (count,) = struct.unpack_from("<H", whole, 8)
+    (at,) = (p for p in range(10, 10 + 12 * count, 12) if struct.unpack_from("<H", whole, p)[0] == 50732)
+    struct.pack_into("<HHII", whole, at, 50829, 4, 4, len(whole))  # ActiveArea instead of BaselineSharpness
+    image = read_raw(bytes(whole) + struct.pack("<4I", top, left, top + 53, left + 71))
+    first = np.argwhere((mosaic == image.mosaic[0, 0]) & (np.roll(mosaic, -1, axis=1) == image.mosaic[0, 1]))
+    (begin,) = (place for place in first.tolist() if place[0] - top in (0, 1) and place[1] - left in (0, 1))
+    assert image.cfa == CFA.bayer(phase).shifted(begin[0] - top, begin[1] - left)
+    assert image.black_level == levels
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_all_orientations_are_kept(orientation: int) -> None:
     mosaic = random_mosaic(24, 36)
@@ -416,6 +433,13 @@ def test_xtrans_is_read() -> None:
     np.testing.assert_array_equal(image.mosaic, mosaic)
 
 
+@pytest.mark.parametrize("rows", [("RGGRGG",) * 6, ("BBGRBG", *CFA.xtrans().rows[1:]), ("RGBGBR",) * 6])
+def test_other_filter_arrays_of_six_by_six_are_refused(rows: tuple[str, ...], tmp_path: Path) -> None:
+    """One without blue, X-Trans with one wrong color, stripes."""
+    data = dng(random_mosaic(60, 90), cfa=CFA(rows), compress=False, black_level=(512.0,) * 4)
+    assert "that is not X-Trans" in assert_refused(data, UnsupportedRawError, tmp_path, "six.dng")
+
+
 def test_a_linear_dng_is_refused(tmp_path: Path) -> None:
     data = tiff_bytes(
         np.random.default_rng(0).integers(0, 60_000, (64, 96, 3), dtype=np.uint16),
@@ -456,6 +480,24 @@ def test_a_damaged_jpeg_header_is_refused(marker: bytes, offset: int, tmp_path: 
     data = bytearray(dng(random_mosaic(64, 48)))
     data[data.index(marker, data.index(b"\xff\xd8\xff")) + offset] ^= 0x60
     assert_refused(bytes(data), CorruptRawError, tmp_path, "damaged.dng")
+
+
+def test_a_jpeg_of_endless_segments_is_refused(tmp_path: Path) -> None:
+    data = dng(random_mosaic(24, 36))
+    (directory,) = read_directories(data)
+    ((offset, length),) = directory.extents
+    comments = b"\xff\xfe\0\2" * 2000
+    long = with_entry(data[: offset + 2] + comments + data[offset + 2 :], 279, value=length + len(comments))
+    assert "do not fill" in assert_refused(long, CorruptRawError, tmp_path, "long.dng")
+
+
+def test_one_damaged_tag_costs_that_tag_alone() -> None:
+    data = bytearray(dng(random_mosaic(24, 36), iso=100, camera="Maker One"))
+    (count,) = struct.unpack_from("<H", data, 8)
+    (at,) = (p for p in range(10, 10 + 12 * count, 12) if struct.unpack_from("<H", data, p)[0] == 254)
+    data[at + 7] = 0x40  # of the first tag's count of values
+    image = read_raw(bytes(data))
+    assert (image.camera, image.iso) == ("Maker One", 100)
 
 
 def test_a_mosaic_below_16_pixels_is_refused(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -174,18 +174,29 @@ def find_raw_files(paths: Sequence[Path]) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for path in paths:
-        if path.is_dir():
-            inside = sorted(
-                file
-                for file in path.iterdir()
-                if file.suffix.lower() in RAW_SUFFIXES and not file.name.startswith(".") and file.is_file()
-            )
-            files = inside or [path]
-        else:
-            files = [path]
-        for file in files:
+        for file in _raw_files_in(path) or [path]:
             found.setdefault(_in_full(file), file)
     return list(found.values())
+
+
+def _raw_files_in(path: Path) -> list[Path]:
+    """Return the RAW files in a folder, sorted by name; none if it is not one, or may not be looked into."""
+    try:
+        return sorted(
+            file
+            for file in (path.iterdir() if path.is_dir() else ())
+            if file.suffix.lower() in RAW_SUFFIXES and not file.name.startswith(".") and file.is_file()
+        )
+    except OSError:
+        return []
+
+
+def _is_folder(path: Path) -> bool:
+    """Tell whether a path is a folder; what the system refuses, such as a name that is too long, is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def raw_files_of(paths: Sequence[Path], what: str) -> list[Path]:
@@ -203,13 +214,15 @@ def raw_files_of(paths: Sequence[Path], what: str) -> list[Path]:
         raise SettingsError(f"{what} needs RAW files, or folders of them; name at least one.")
     files = find_raw_files(paths)
     for file in files:
-        if file.is_dir():
+        if _is_folder(file):
             raise NotRawError(_no_raw_file_in(file))
     return files
 
 
 def _no_raw_file_in(folder: Path) -> str:
-    return f"{folder}: there is no RAW file in this folder. Name the files or another folder."
+    if os.access(folder, os.R_OK | os.X_OK):
+        return f"{folder}: there is no RAW file in this folder. Name the files or another folder."
+    return f"{folder}: this folder may not be looked into. Check its permissions."
 
 
 def _in_full(path: Path) -> Path:
@@ -218,7 +231,12 @@ def _in_full(path: Path) -> Path:
 
 
 def plan(
-    paths: Sequence[Path], *, output: str | None = None, picture_format: Format | None = None, linear: bool = False
+    paths: Sequence[Path],
+    *,
+    output: str | None = None,
+    picture_format: Format | None = None,
+    linear: bool = False,
+    darks: Sequence[Path] = (),
 ) -> list[Job]:
     """Decide where the pictures of RAW files go.
 
@@ -229,6 +247,7 @@ def plan(
             ``NAME.alen.SUFFIX``.
         picture_format: "jpg" if it is not told by this or by the suffix of ``output``; "tif" for linear files.
         linear: Whether linear files will be written.
+        darks: Other RAW files that no picture may replace.
 
     Raises:
         SettingsError: The arguments contradict each other.
@@ -239,10 +258,10 @@ def plan(
         raise SettingsError(f"Linear files are written as tif; --format {picture_format} cannot hold them.")
     suffix = f".{picture_format or ('tif' if linear else 'jpg')}"
     sources = find_raw_files(paths)
-    is_alone = len(paths) == 1 and not paths[0].is_dir()
+    is_alone = len(paths) == 1 and not _is_folder(paths[0])
     if output is None:
         jobs = [Job(source, _named(source, source.parent, suffix)) for source in sources]
-    elif output.endswith(("/", os.sep)) or Path(output).is_dir():
+    elif output.endswith(("/", os.sep)) or _is_folder(Path(output)):
         jobs = [Job(source, _named(source, Path(output), suffix)) for source in sources]
     elif is_alone:
         _check_output(Path(output), suffix if picture_format or linear else None, linear=linear)
@@ -253,7 +272,7 @@ def plan(
         )
     else:
         jobs = [Job(source, _named(source, Path(output), suffix)) for source in sources]
-    return _with_problems(jobs)
+    return _with_problems(jobs, {_in_full(file) for file in (*sources, *darks)})
 
 
 def enhance_files(
@@ -305,6 +324,9 @@ def _attempt(job: Job, work: Callable[[], _T]) -> _T | Failed:
         return Failed(job.source, RawError(message))
     except OSError as error:
         return Failed(job.source, RawError(f"{job.source}: cannot be enhanced ({error.strerror or error})."))
+    except Exception as error:  # a mistake of the program's own: the other files are done all the same
+        message = f"{job.source}: cannot be enhanced; this is a mistake in alen ({type(error).__name__}: {error})."
+        return Failed(job.source, RawError(message))
 
 
 _Error = TypeVar("_Error", bound=BaseException)
@@ -415,13 +437,10 @@ def _write(made: _Made, settings: PictureSettings) -> Done:
         )
     clock.lap("write")
     if isinstance(result, Enhanced) and (settings.compare or settings.ratios):
-        quality = max(settings.quality, 92)
-        if settings.compare:
-            sheet = before_after(result, exposure_ev=settings.exposure_ev)
-            write_picture(job.comparison, sheet, quality=quality, metadata=result.metadata)
-        if settings.ratios:
-            sheet = ratio_sheet(result, exposure_ev=settings.exposure_ev)
-            write_picture(job.ratio_sheet, sheet, quality=quality, metadata=result.metadata)
+        try:
+            _write_sheets(job, result, settings)
+        except PictureError as error:
+            raise PictureError(f"{error} The picture itself, {job.target}, is complete.") from error
         clock.lap("sheets")
     height, width = raw.mosaic.shape
     is_turned = raw.orientation >= 5 and not settings.linear
@@ -436,6 +455,17 @@ def _write(made: _Made, settings: PictureSettings) -> Done:
         warnings=(*raw.warnings, *made.warnings, *([_NOT_SHADED] if settings.linear and raw.lens_shading else [])),
         seconds=clock.seconds,
     )
+
+
+def _write_sheets(job: Job, result: Enhanced, settings: PictureSettings) -> None:
+    """Write the sheets that are wanted."""
+    quality = max(settings.quality, 92)
+    if settings.compare:
+        sheet = before_after(result, exposure_ev=settings.exposure_ev)
+        write_picture(job.comparison, sheet, quality=quality, metadata=result.metadata)
+    if settings.ratios:
+        sheet = ratio_sheet(result, exposure_ev=settings.exposure_ev)
+        write_picture(job.ratio_sheet, sheet, quality=quality, metadata=result.metadata)
 
 
 class _Clock:
@@ -472,14 +502,18 @@ def _check_output(output: Path, suffix: str | None, *, linear: bool) -> None:
         )
 
 
-def _with_problems(jobs: Sequence[Job]) -> list[Job]:
-    """Mark jobs that would overwrite what another job wrote, and folders without RAW files."""
+def _with_problems(jobs: Sequence[Job], raw_files: Collection[Path]) -> list[Job]:
+    """Mark jobs that would overwrite a RAW file or what another job wrote, and folders without RAW files."""
     checked: list[Job] = []
     writers: dict[Path, Path] = {}
     for job in jobs:
         problem: AlenError | None = None
-        if job.source.is_dir():
+        if _is_folder(job.source):
             problem = NotRawError(_no_raw_file_in(job.source))
+        elif any(_in_full(file) in raw_files for file in (job.target, job.comparison, job.ratio_sheet)):
+            problem = PictureError(
+                f"{job.target}: is a RAW file that was named, too, and these are never replaced. Choose another name."
+            )
         elif (other := writers.setdefault(_in_full(job.target), job.source)) != job.source:
             problem = PictureError(
                 f"{job.source}: its picture {job.target} is that of {other}, too. Enhance it into another folder."

@@ -170,6 +170,7 @@ def enhance(
     from alen.dark_frames import read_dark_frames
     from alen.enhance import Enhancer
 
+    darks = [] if dark is None else raw_files_of(dark, "--dark")
     settings = PictureSettings(
         ratio=None if ratio == "auto" else ratio,
         look=look,
@@ -179,9 +180,9 @@ def enhance(
         compare=compare,
         ratios=ratios,
         overwrite=force,
-        dark=None if dark is None else read_dark_frames(raw_files_of(dark, "--dark")),
+        dark=read_dark_frames(darks) if darks else None,
     )
-    jobs = plan(files, output=output, picture_format=picture_format, linear=linear)
+    jobs = plan(files, output=output, picture_format=picture_format, linear=linear, darks=darks)
     if max_memory is not None and not math.isfinite(max_memory):
         raise SettingsError(
             f"The largest memory is a number of gigabytes; got {max_memory:g}. Leave it out for no limit."

@@ -135,10 +135,10 @@ def subtract_dark(raw: RawImage, dark: DarkFrame) -> RawImage:
 
     The result has finer steps: DN × s, with the largest whole s that fits 16 bits (63 for 10 bits, 4 for 14, 1 for 16),
     since offsets are fractions of a DN. Black and white level are those of the image × s, plus a pedestal if the black
-    level was below 1/64 of white. DN × s − offset × s is rounded up or down at random (the same each time), so that the
-    mean is kept exactly, at the cost of a variance of at most 1/4 of such a step squared. Shadows keep their sign, down
-    to a DN of 1. Saturated pixels stay saturated; where the darks themselves leave no room (`LOST_SHARE`), the mean of
-    the neighbors of the same color stands in.
+    level was below 1/64 of white and 16 bits have room for it. DN × s − offset × s is rounded up or down at random (the
+    same each time), so that the mean is kept exactly, at the cost of a variance of at most 1/4 of such a step squared.
+    Shadows keep their sign, down to a DN of 1. Saturated pixels stay saturated; where the darks themselves leave no
+    room (`LOST_SHARE`), the mean of the neighbors of the same color stands in.
 
     Args:
         raw: The image; what it was taken of does not matter.
@@ -153,6 +153,7 @@ def subtract_dark(raw: RawImage, dark: DarkFrame) -> RawImage:
     """
     _check_kind(raw, dark.camera, dark.cfa, dark.offset_dn.shape, dark.iso, dark.name)
     pedestal = max(0, math.ceil(LEAST_BLACK_SHARE * raw.white_level - min(raw.black_level)))
+    pedestal = min(pedestal, max(65_535 - math.ceil(raw.white_level), 0))  # clipped pixels have to fit
     scale = max(math.floor(65_535 / (raw.white_level + pedestal)), 1)
     white = scale * (raw.white_level + pedestal)
     height = len(raw.mosaic)

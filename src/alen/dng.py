@@ -179,6 +179,7 @@ def read_directories(data: bytes, start: int = 0, limit: int | None = None) -> l
     if order is None or len(block) < 8 or struct.unpack_from(order + "H", block, 2)[0] not in _TIFF_MAGICS:
         return []
     directories: list[Directory] = []
+    left = len(block)  # bytes that values may take: the same ones again and again would take much memory
     seen: set[int] = set()
     waiting = [struct.unpack_from(order + "I", block, 4)[0]]
     while waiting and len(directories) < _MAX_DIRECTORIES:
@@ -186,13 +187,14 @@ def read_directories(data: bytes, start: int = 0, limit: int | None = None) -> l
         if offset == 0 or offset in seen:
             continue
         seen.add(offset)
-        fields, following, is_damaged = _read_fields(block, order, offset)
-        parts = []
+        fields, following, is_damaged, left = _read_fields(block, order, offset, left)
+        parts: list[dict[int, Field]] = []
         for pointer in (34665, 34853):  # ExifTag, GPSTag
-            target = fields[pointer].integers() if pointer in fields else ()
-            part, _, part_is_damaged = _read_fields(block, order, target[0]) if target else ({}, 0, False)
+            part: dict[int, Field] = {}
+            if target := fields[pointer].integers() if pointer in fields else ():
+                part, _, part_is_damaged, left = _read_fields(block, order, target[0], left)
+                is_damaged = is_damaged or part_is_damaged
             parts.append(part)
-            is_damaged = is_damaged or part_is_damaged
         directory = Directory(fields, is_damaged, *parts)
         directories.append(directory)
         waiting = [*directory.integers(330), *waiting, following]  # SubIFDs come before the next of the chain
@@ -430,24 +432,28 @@ def _encode_fields(fields: Mapping[int, Field], offset: int) -> bytes:
     return struct.pack("<H", len(fields)) + bytes(entries) + b"\0" * 4 + bytes(values)
 
 
-def _read_fields(block: memoryview, order: str, offset: int) -> tuple[dict[int, Field], int, bool]:
-    """Return the values of one directory, the offset of the next, and whether something lay outside the block."""
+def _read_fields(block: memoryview, order: str, offset: int, left: int) -> tuple[dict[int, Field], int, bool, int]:
+    """Return the values of one directory, and where the next is.
+
+    Then whether something lay outside the block, or took more than the bytes that are ``left``, and what is left then.
+    """
     fields: dict[int, Field] = {}
     if not 0 <= offset <= len(block) - 2:
-        return fields, 0, True
+        return fields, 0, True, left
     (count,) = struct.unpack_from(order + "H", block, offset)
     is_damaged = False
-    position, taken = offset + 2, 0
+    position = offset + 2
     for _ in range(count):
         if position + 12 > len(block):
-            return fields, 0, True
+            return fields, 0, True, left
         tag, kind, number = struct.unpack_from(order + "HHI", block, position)
         characters = _FORMATS.get(kind)
         if characters is not None:
             size = struct.calcsize("<" + characters) * number
             where = position + 8 if size <= 4 else struct.unpack_from(order + "I", block, position + 8)[0]
-            taken += size
-            if where + size > len(block) or taken > len(block):  # the same bytes again and again would take much memory
+            fits = where + size <= len(block) and size <= left
+            left -= size * fits
+            if not fits:
                 is_damaged = True
             elif kind in (_BYTE, _ASCII, _UNDEFINED):
                 fields[tag] = Field(kind, bytes(block[where : where + size]))
@@ -456,5 +462,5 @@ def _read_fields(block: memoryview, order: str, offset: int) -> tuple[dict[int, 
                 fields[tag] = Field(kind, struct.unpack_from(order + repeated, block, where))
         position += 12
     if position + 4 > len(block):
-        return fields, 0, True
-    return fields, struct.unpack_from(order + "I", block, position)[0], is_damaged
+        return fields, 0, True, left
+    return fields, struct.unpack_from(order + "I", block, position)[0], is_damaged, left

@@ -57,6 +57,10 @@ _BRIGHTEST_MIDDLE: Final = 0.7
 """The linear value that half of a frame reaches at most as the network sees it. Networks have hardly seen pictures most
 of which is above white: they leave the noise in them, and colors shift."""
 
+_DARKEST_TENTH: Final = 0.05
+"""The linear value that nine tenths of a frame reach at least as the network sees it, if the ratio allows: in shadows
+that are darker it errs by more, and that is multiplied by what the ratio is above the network's."""
+
 
 def check_ratio(ratio: float | None) -> None:
     """Raise SettingsError unless an exposure ratio is 1 to `MAX_RATIO`, or None, which stands for the estimate."""
@@ -484,7 +488,7 @@ class Enhancer:
             most = amplified.ratio
             if ratio is not None:
                 normalized = normalize(raw.mosaic, raw.cfa, amplified.raw.black_level, raw.white_level)
-                most = bright_ratio(normalized, raw.cfa, raw.white_balance, _BRIGHTEST_MIDDLE)
+                most = bright_ratio(normalized, raw.cfa, raw.white_balance, _BRIGHTEST_MIDDLE, _DARKEST_TENTH)
             defects = DefectivePixels.none() if finding is None else finding.result()
         amplified = replace(amplified, mosaic=defects.replaced(raw.mosaic))
         return amplified, replace(amplified, ratio=min(amplified.ratio, most)), len(defects)

@@ -27,6 +27,9 @@ _VIGNETTE: Final = 3
 _GAIN_MAP: Final = 9
 """The opcodes' numbers."""
 
+_MAX_OPCODES: Final = 64
+"""Corrections of a list: cameras ask for a dozen at most, and each gain map takes time."""
+
 _HEADER: Final = struct.Struct(">4I")
 """Number, DNG version, flags, bytes that follow; opcodes are big-endian whatever the file is."""
 
@@ -225,8 +228,10 @@ def read_vignette(opcodes: bytes) -> tuple[RadialGain, ...]:
 
 
 def _each(opcodes: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield number and parameters of each opcode of a list; raises struct.error where it is cut off."""
+    """Yield number and parameters of each opcode of a list; raises struct.error where it is cut off or endless."""
     (count,) = struct.unpack_from(">I", opcodes)
+    if count > _MAX_OPCODES:
+        raise struct.error(f"{count} opcodes")
     offset = 4
     for _ in range(count):
         number, _, _, size = _HEADER.unpack_from(opcodes, offset)

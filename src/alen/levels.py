@@ -223,21 +223,28 @@ def estimate_ratio(
 
 
 def bright_ratio(
-    normalized: NDArray[np.float32], cfa: CFA, white_balance: tuple[float, float, float], level: float
+    normalized: NDArray[np.float32],
+    cfa: CFA,
+    white_balance: tuple[float, float, float],
+    level: float,
+    darkest_level: float,
 ) -> float:
     """Return the ratio that brings the middle of a frame's brightnesses, half of it, to a level.
+
+    Or a higher one, with which the darkest tenth of the frame reaches a level of its own: in rooms with large windows.
 
     Args:
         normalized: (H, W) float32, signed, see `normalize`.
         cfa: Its pattern, Bayer or X-Trans.
         white_balance: Gains of R, G and B; green = 1.
-        level: Linear value; display white is 1.
+        level: Linear value of the middle; display white is 1.
+        darkest_level: Linear value that nine tenths of the frame reach.
 
     Returns:
-        At least 1; infinite of a frame half of which has no light.
+        At least 1; infinite of a frame a tenth of which has no light.
     """
-    middle = float(np.median(_block_brightness(normalized, cfa, white_balance)))
-    return max(level / middle, 1.0) if middle > 0 else math.inf
+    darkest, middle = np.percentile(_block_brightness(normalized, cfa, white_balance), [10, 50]).tolist()
+    return max(level / middle, darkest_level / darkest, 1.0) if darkest > 0 else math.inf
 
 
 def check_look(look: str) -> None:

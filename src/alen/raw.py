@@ -21,7 +21,7 @@ import numpy as np
 import rawpy
 from numpy.typing import NDArray
 
-from alen.cfa import CFA, PLANES
+from alen.cfa import CFA, PLANES, xtrans_offset
 from alen.color import RGB_FROM_XYZ, cam2rgb_from_xyz2cam
 from alen.dng import (
     PHOTOMETRIC_CFA,
@@ -57,6 +57,9 @@ _MAX_BYTES: Final = 2**31 - 1
 
 _MIN_SIDE: Final = 16
 """Below this nothing is a photograph. (LibRaw itself takes DNGs from 22 × 22 on.)"""
+
+_MAX_JPEG_MARKERS: Final = 1000
+"""Segments before the data of a JPEG in a strip or tile, at most: ordinary ones have a handful."""
 
 _MIN_BITS_PER_PIXEL: Final = 0.1
 """Lossless JPEG needs a bit per pixel even for a constant mosaic, wavelets for noise about one; stubs have 0.01."""
@@ -298,7 +301,10 @@ class _Opened:
 def _opened(source: str | os.PathLike[str] | bytes | BinaryIO) -> Iterator[_Opened]:
     """Check a file and open it; LibRaw's errors inside become ours."""
     data, name = _load(source)
-    structure = read_directories(data)
+    try:
+        structure = read_directories(data)
+    except MemoryError as error:
+        raise RawError(f"{name}: the file is too large for the memory. Close other programs and try again.") from error
     kind = _recognize(data, structure, name)
     _check_structure(data, structure, name, kind)
     with _translated_errors(data, structure, name, kind), rawpy.imread(io.BytesIO(data)) as raw:
@@ -439,8 +445,12 @@ def _is_covered(data: bytes, directory: Directory) -> bool:
     extents = directory.extents
     if len(extents) < columns * rows:
         return False
+    samples_at: dict[int, int] = {}  # tiles may all point at the same
+    for offset, _ in extents:
+        if offset not in samples_at:
+            samples_at[offset] = _jpeg_samples(data, offset)
     return all(
-        _jpeg_samples(data, extents[row * columns + column][0])
+        samples_at[extents[row * columns + column][0]]
         >= min(tile_height, height - row * tile_height) * min(tile_width, width - column * tile_width) * samples
         for row in range(rows)
         for column in range(columns)
@@ -454,7 +464,9 @@ def _jpeg_samples(data: bytes, offset: int) -> int:
     """
     samples = 0
     at = offset + 2  # after SOI
-    while data[at : at + 1] == b"\xff" and at + 20 <= len(data):
+    for _ in range(_MAX_JPEG_MARKERS):
+        if data[at : at + 1] != b"\xff" or at + 20 > len(data):
+            return 0
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
         body, end = at + 4, at + 2 + length
         if marker in (0xC0, 0xC1, 0xC3):  # SOF: baseline, extended, lossless
@@ -606,6 +618,13 @@ def _cfa(raw: Any, name: str, kind: str) -> tuple[CFA, NDArray[np.intp]]:
             f"{name}: this is {kind} with the filter array {cfa.name}; only the Bayer pattern in its four phases is "
             "supported."
         )
+    if cfa.size == 6:
+        try:
+            xtrans_offset(cfa)
+        except SettingsError as error:
+            raise UnsupportedRawError(
+                f"{name}: this is {kind} with a filter array of 6 × 6 pixels that is not X-Trans: {letters}."
+            ) from error
     return cfa, indices
 
 
@@ -616,14 +635,22 @@ def _black_level(
     planes = cfa.plane_map(6, 6)
     levels = np.array(raw.black_level_per_channel, dtype=np.float64)[indices]  # (6, 6), of the colors R, G1, B, G2
     whole = _plane_means(levels, planes)
-    exact = _dng_black_level(cfa, directory) if directory is not None else None
-    if exact is not None and all(abs(a - b) < 1 for a, b in zip(whole, exact, strict=True)):
-        whole = exact
+    if directory is not None:
+        # the tag begins with the active area; of one that begins at an odd place LibRaw shows a row, or column, less
+        top, left = directory.integers(50829)[:2] or (0, 0)
+        cropped = raw.sizes.top_margin - top, raw.sizes.left_margin - left
+        exact = _dng_black_level(cfa, directory, *cropped)
+        is_alike = exact is not None and all(abs(a - b) < 1 for a, b in zip(whole, exact, strict=True))
+        if exact is not None and (is_alike or any(pixels % 2 for pixels in cropped)):
+            whole = exact
     return whole[0], whole[1], whole[2], whole[3]
 
 
-def _dng_black_level(cfa: CFA, directory: Directory) -> list[float] | None:
-    """Return the mean of the DNG tag BlackLevel over the pixels of R, Gr, Gb and B; None if it is not that simple."""
+def _dng_black_level(cfa: CFA, directory: Directory, cropped_rows: int, cropped_columns: int) -> list[float] | None:
+    """Return the mean of the DNG tag BlackLevel over the pixels of R, Gr, Gb and B; None if it is not that simple.
+
+    The pattern ``cfa`` begins so many rows and columns after what the tag begins with.
+    """
     values = directory.numbers(50714)
     repeat = directory.integers(50713) or (1, 1)
     if 50715 in directory.fields or 50716 in directory.fields:  # BlackLevelDeltaH, -V
@@ -632,6 +659,7 @@ def _dng_black_level(cfa: CFA, directory: Directory) -> list[float] | None:
         return None
     rows, columns = repeat[0] * cfa.size, repeat[1] * cfa.size
     levels = np.tile(np.reshape(values, repeat), (cfa.size, cfa.size))  # (rows, columns)
+    levels = np.roll(levels, (-cropped_rows, -cropped_columns), axis=(0, 1))
     return _plane_means(levels, cfa.plane_map(rows, columns))
 
 

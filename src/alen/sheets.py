@@ -89,13 +89,14 @@ def ratio_sheet(enhanced: Enhanced, *, exposure_ev: float = 0.0) -> NDArray[np.f
     """
     ratios = sheet_ratios(enhanced.ratio)
     height, width, _ = enhanced.linear.shape
-    side = max(-(-max(height, width) // _COLUMN_PX), 1)
+    side = min(max(-(-max(height, width) // _COLUMN_PX), 1), height, width)
     rows, columns = height // side, width // side
     linear = enhanced.linear[: rows * side, : columns * side]
     small = dataclasses.replace(enhanced, linear=linear.reshape(rows, side, columns, side, 3).mean(axis=(1, 3)))
     frames = []
     for ratio in ratios:
-        frame = _quantize(small.picture(exposure_ev=min(exposure_ev + math.log2(ratio / enhanced.ratio), MAX_EV)))
+        ev = min(max(exposure_ev + math.log2(ratio / enhanced.ratio), -MAX_EV), MAX_EV)
+        frame = _quantize(small.picture(exposure_ev=ev))
         frames.append(Image.fromarray(np.ascontiguousarray(orient(frame, enhanced.raw.orientation))))
     frame_width, frame_height = frames[0].size
     step = frame_width + _GAP_PX
