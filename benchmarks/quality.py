@@ -653,7 +653,8 @@ def _gains(protocol: Protocol, records: Sequence[Record]) -> list[str]:
         lines += ["", f"Mean differences by {kind}:", ""]
         lines += [f"| | {kind} | images | " + " | ".join(f"×{ratio:g}" for ratio in protocol.ratios) + " |"]
         lines += ["|---|---|---|" + "---|" * len(protocol.ratios)]
-        for method, (name, among) in product(networks, groups.items()):
+        of_one = [method for method in networks if _ENSEMBLE not in method]
+        for method, (name, among) in product(of_one, groups.items()):
             means = [np.mean(differences(method, OPPONENTS[-1], ratio, among)) for ratio in protocol.ratios]
             cells = " | ".join(f"{mean:+.2f}" for mean in means)
             lines.append(f"| {method} − {OPPONENTS[-1]} | {name} | {len(among)} | {cells} |")
