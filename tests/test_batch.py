@@ -15,7 +15,7 @@ from alen.batch import Done, Failed, Job, PictureSettings, enhance_files
 from alen.cfa import CFA
 from alen.dng import write_cfa_dng
 from alen.enhance import Enhancer, Finished
-from alen.errors import DeviceError, PictureError, SettingsError
+from alen.errors import DeviceError, PictureError, RawNotFoundError, SettingsError
 from alen.raw import RawImage
 
 _SETTINGS = PictureSettings(ratio=4.0)
@@ -161,6 +161,51 @@ def test_no_raw_file_that_was_named_is_replaced(tmp_path: Path) -> None:
         (job,) = batch.plan(sources[:1], output=str(tmp_path / output), darks=darks)
         assert (job.problem is not None) == is_refused
         assert not is_refused or "never replaced" in str(job.problem)
+
+
+def test_pictures_that_a_glob_names_too_can_be_replaced(tmp_path: Path) -> None:
+    """A second run over the same folder."""
+    (job,) = _jobs(tmp_path, 1)
+    picture = tmp_path / "0.alen.jpg"
+    picture.write_bytes(b"\xff\xd8\xff")
+    raw, ours = batch.plan([job.source, picture])
+    assert raw.target == picture
+    assert raw.problem is None
+    again = PictureSettings(ratio=4.0, overwrite=True)
+    done, failed = enhance_files([raw, ours], cast(Enhancer, _Enhancer()), again)
+    assert isinstance(done, Done)
+    assert isinstance(failed, Failed)
+    assert picture.stat().st_size > 100
+
+
+@pytest.mark.parametrize("overlap_px", [0, 10**9])
+@pytest.mark.parametrize("is_damaged", [True, False])
+def test_of_two_of_a_name_the_second_is_taken_if_the_first_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overlap_px: int, is_damaged: bool
+) -> None:
+    monkeypatch.setattr(batch, "_OVERLAP_PX", overlap_px)
+    good = _jobs(tmp_path, 1)[0].source.read_bytes()
+    first, second, third = (tmp_path / f"a.{suffix}" for suffix in ("cr2", "dng", "nef"))
+    first.write_bytes(b"damaged" if is_damaged else good)
+    second.write_bytes(good)
+    third.write_bytes(good)
+    planned = batch.plan([first, second, third], output=f"{tmp_path}/out/")
+    outcomes = list(enhance_files(planned, cast(Enhancer, _Enhancer()), PictureSettings(ratio=4.0, overwrite=True)))
+    assert [isinstance(outcome, Done) for outcome in outcomes] == [not is_damaged, is_damaged, False]
+    assert "Enhance it into another folder" in str(cast(Failed, outcomes[2]).error)
+
+
+def test_dark_frames_are_not_enhanced(tmp_path: Path) -> None:
+    first, second = (job.source for job in _jobs(tmp_path, 2))
+    planned = batch.plan([first, second], darks=[second])
+    assert planned[0].problem is None
+    assert "is named as a dark frame, too" in str(planned[1].problem)
+
+
+def test_files_that_are_not_there_are_told(tmp_path: Path) -> None:
+    (job,) = _jobs(tmp_path, 1)
+    with pytest.raises(RawNotFoundError, match="nodir: there is no such file or folder"):
+        batch.raw_files_of([job.source, tmp_path / "nodir"], "--dark")
 
 
 def test_failures_hold_no_frames(tmp_path: Path) -> None:

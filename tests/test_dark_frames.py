@@ -274,6 +274,15 @@ def test_darks_of_a_real_camera_do_no_harm(shared_data: Path) -> None:
         assert spreads[1] < 1.001 * spreads[0]
 
 
+def test_a_picture_among_the_darks_is_refused() -> None:
+    darks = [image(np.full((40, 40), 512 + index, np.uint16), name=f"dark{index}.dng") for index in range(4)]
+    assert combine_dark_frames(darks).frames == 4
+    lit = image(np.full((40, 40), 560, np.uint16), name="night.dng")
+    for frames in ([*darks, lit], [lit, *darks], [darks[0], lit]):
+        with pytest.raises(CalibrationError, match=r"night.dng: lies \d+(\.\d+)? DN above the other dark frames"):
+            combine_dark_frames(frames)
+
+
 def test_levels_stay_in_the_files_units() -> None:
     """Whatever the finer steps are: 16 and 10 bits, with and without a pedestal."""
     fixed = pattern()

@@ -504,6 +504,12 @@ def test_a_mosaic_below_16_pixels_is_refused(tmp_path: Path) -> None:
     assert_refused(dng(random_mosaic(12, 40)), UnsupportedRawError, tmp_path, "tiny.dng")
 
 
+@pytest.mark.parametrize("size", [(21, 40), (700, 17)])
+def test_what_is_too_small_for_libraw_is_told(size: tuple[int, int], tmp_path: Path) -> None:
+    message = assert_refused(dng(random_mosaic(*size)), UnsupportedRawError, tmp_path, "tiny.dng")
+    assert f"{size[1]} × {size[0]} pixels; LibRaw takes DNGs from 22 × 22 on" in message
+
+
 def unwritten_rows(mosaic: np.ndarray) -> None:
     mosaic[60:] = 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,7 @@ import numpy as np
 from alen.color import MAX_EV
 from alen.dark_frames import DarkFrame, subtract_dark
 from alen.enhance import Enhanced, Enhancer, Finished, check_ratio
-from alen.errors import AlenError, NotRawError, PictureError, RawError, SettingsError
+from alen.errors import AlenError, NotRawError, PictureError, RawError, RawNotFoundError, SettingsError
 from alen.levels import LOOK, Look, check_look
 from alen.picture import SUFFIXES, Pixels, bits, write_linear_tiff, write_picture
 from alen.raw import RawImage, read_raw
@@ -113,6 +113,8 @@ class Job:
     """The picture; its suffix is its format."""
     problem: AlenError | None = None
     """Why it cannot be done, as far as that is known before."""
+    is_second: bool = False
+    """True if the problem is another RAW file of the same name before it: it is none if that one cannot be read."""
 
     @property
     def comparison(self) -> Path:
@@ -191,6 +193,14 @@ def _raw_files_in(path: Path) -> list[Path]:
         return []
 
 
+def _exists(path: Path) -> bool:
+    """Tell whether there is something; what the system refuses is not there."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def _is_folder(path: Path) -> bool:
     """Tell whether a path is a folder; what the system refuses, such as a name that is too long, is none."""
     try:
@@ -208,10 +218,14 @@ def raw_files_of(paths: Sequence[Path], what: str) -> list[Path]:
 
     Raises:
         SettingsError: There are none.
+        RawNotFoundError: A path does not exist.
         NotRawError: There is none in a folder.
     """
     if not paths:
         raise SettingsError(f"{what} needs RAW files, or folders of them; name at least one.")
+    for path in paths:
+        if not _exists(path):
+            raise RawNotFoundError(f"{path}: there is no such file or folder. Check the path.")
     files = find_raw_files(paths)
     for file in files:
         if _is_folder(file):
@@ -272,7 +286,8 @@ def plan(
         )
     else:
         jobs = [Job(source, _named(source, Path(output), suffix)) for source in sources]
-    return _with_problems(jobs, {_in_full(file) for file in (*sources, *darks)})
+    named = [source for source in sources if source.suffix.lower() not in SUFFIXES]  # those may be our own pictures
+    return _with_problems(jobs, {_in_full(file) for file in (*named, *darks)}, darks)
 
 
 def enhance_files(
@@ -287,14 +302,17 @@ def enhance_files(
     memory matters more. ``progress`` is told how many files' work is done beyond those that were yielded: 0.5 is half
     of the next one.
     """
+    taken: set[Path] = set()
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         ahead: Future[_Read] | None = None
         behind: tuple[Job, Future[Done]] | None = None
         for index, job in enumerate(jobs):
-            reading = ahead if ahead is not None else reader.submit(_read, job, settings)
+            reading = ahead if ahead is not None else reader.submit(_read, job, settings, taken)
             read = _attempt(job, reading.result)
             overlaps = isinstance(read, _Read) and read.raw.mosaic.size <= _OVERLAP_PX
-            ahead = reader.submit(_read, jobs[index + 1], settings) if overlaps and index + 1 < len(jobs) else None
+            ahead = (
+                reader.submit(_read, jobs[index + 1], settings, taken) if overlaps and index + 1 < len(jobs) else None
+            )
             told = _after(progress, 0 if behind is None else 1)
             made = _attempt(job, partial(_enhance, read, enhancer, settings, told)) if isinstance(read, _Read) else read
             if behind is not None:
@@ -365,13 +383,14 @@ class _Made:
     seconds: Mapping[str, float]
 
 
-def _read(job: Job, settings: PictureSettings) -> _Read:
-    """Read a RAW file, if its picture may be written."""
-    if job.problem is not None:
+def _read(job: Job, settings: PictureSettings, taken: set[Path]) -> _Read:
+    """Read a RAW file, if its picture may be written; ``taken`` are the pictures of those that were read."""
+    if job.problem is not None and not (job.is_second and _in_full(job.target) not in taken):
         raise job.problem
     _check_targets(job, settings)
     clock = _Clock()
     raw = read_raw(job.source)
+    taken.add(_in_full(job.target))
     clock.lap("decode")
     if settings.dark is not None:
         raw = subtract_dark(raw, settings.dark)
@@ -502,23 +521,30 @@ def _check_output(output: Path, suffix: str | None, *, linear: bool) -> None:
         )
 
 
-def _with_problems(jobs: Sequence[Job], raw_files: Collection[Path]) -> list[Job]:
-    """Mark jobs that would overwrite a RAW file or what another job wrote, and folders without RAW files."""
+def _with_problems(jobs: Sequence[Job], raw_files: set[Path], darks: Sequence[Path]) -> list[Job]:
+    """Mark jobs that would overwrite a RAW file or what another job wrote, folders without RAW files, dark frames."""
+    dark_files = {_in_full(dark) for dark in darks}
     checked: list[Job] = []
     writers: dict[Path, Path] = {}
     for job in jobs:
         problem: AlenError | None = None
+        is_second = False
         if _is_folder(job.source):
             problem = NotRawError(_no_raw_file_in(job.source))
-        elif any(_in_full(file) in raw_files for file in (job.target, job.comparison, job.ratio_sheet)):
+        elif (own := _in_full(job.source)) in dark_files:
+            problem = SettingsError(
+                f"{job.source}: is named as a dark frame, too. Name the files to enhance before --dark."
+            )
+        elif any(_in_full(file) in raw_files - {own} for file in (job.target, job.comparison, job.ratio_sheet)):
             problem = PictureError(
                 f"{job.target}: is a RAW file that was named, too, and these are never replaced. Choose another name."
             )
         elif (other := writers.setdefault(_in_full(job.target), job.source)) != job.source:
+            is_second = True
             problem = PictureError(
                 f"{job.source}: its picture {job.target} is that of {other}, too. Enhance it into another folder."
             )
-        checked.append(Job(job.source, job.target, problem))
+        checked.append(Job(job.source, job.target, problem, is_second))
     return checked
 
 

@@ -298,6 +298,13 @@ def calibrate(
             f"All flats are saturated: their pixels lie above {LINEAR_SHARE:.0%} of the range. Expose them shorter, so "
             "that their histogram ends in its middle."
         )
+    above_black = float(offsets.mean())
+    brightest = above_black + max(part.mean_dn for part in points)
+    if 2 * brightest < above_black:
+        raise CalibrationError(
+            f"The darks are brighter than the flats: {above_black:.3g} DN above black as the files have it, the flats "
+            f"{brightest:.3g} DN. Perhaps --dark and --flat changed places."
+        )
     transfer = fit_gain(points, dark)
     dark_times = sorted({time for time in times.values() if time is not None})
     if len(dark_times) > 1 and dark_times[-1] > 1.5 * dark_times[0]:
@@ -305,8 +312,6 @@ def calibrate(
             f"The darks were exposed for {dark_times[0]:.3g} s to {dark_times[-1]:.3g} s; what their means differ by "
             "counts as drift."
         )
-    above_black = float(offsets.mean())
-    brightest = above_black + max(part.mean_dn for part in points)
     if above_black > MAX_DARK_SHARE_OF_FLATS * brightest:
         notes.append(
             f"The darks lie {above_black:.3g} DN above the black level of the files, the brightest flats "
@@ -1093,6 +1098,7 @@ class _Stack:
         self._period = period
         self._side = side
         self._counts = [1] + [0] * (parts - 1)
+        self._weights = [1.0] + [0.0] * (parts - 1)  # of frames' brightness, squared; that of the first is 1
         self._sums = [np.zeros(first.shape, np.float32) for _ in range(parts)]
         self._squares = [np.zeros(first.shape, np.float32) for _ in range(parts)]
         self._common = [np.zeros(1)] * period**2
@@ -1119,7 +1125,8 @@ class _Stack:
                 plane -= np.float32(growth) * self._contrast(index, phase)
             self._common[index] = self._common[index] + common[index]
         part = self.count % len(self._sums)
-        self._sums[part] += residual
+        self._sums[part] += residual * np.float32(1 + growth)
+        self._weights[part] += (1 + growth) ** 2
         self._squares[part] += residual * residual
         self._counts[part] += 1
         self._grown += growth
@@ -1165,13 +1172,14 @@ class _Stack:
         for index in chosen:
             self._sums[index] = self._squares[index] = np.empty((0, 0), np.float32)
         count = sum(self._counts[index] for index in chosen)
-        sums /= np.float32(count)
+        weight = sum(self._weights[index] for index in chosen)
+        sums /= np.float32(weight)
         height, width = (side // self._period for side in self.shape)
         starts = _block_starts((height, width), self._period, self._side)
         pixels = height * width / (len(starts[0]) * len(starts[1]))  # of a phase in a block
         share = np.float32(pixels / max(pixels - 1, 1) / (count - 1))
         for rows in (slice(top, top + _BLOCK_PX) for top in range(0, self.shape[0], _BLOCK_PX)):
-            squares[rows] = np.maximum(squares[rows] - np.float32(count) * np.square(sums[rows]), 0) * share
+            squares[rows] = np.maximum(squares[rows] - np.float32(weight) * np.square(sums[rows]), 0) * share
         sums += self._first
         for index, phase in enumerate(_phases(self._period)):
             plane = sums[phase]

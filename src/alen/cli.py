@@ -19,7 +19,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from alen import __version__
 from alen.commands.calibrate import calibrate
-from alen.commands.console import FAILED, INTERRUPTED, OK, WRONG_USAGE, Flag, Progress, complain, print_table
+from alen.commands.console import FAILED, INTERRUPTED, OK, WRONG_USAGE, Flag, Progress, complain, print_table, waiting
 from alen.commands.convert import convert
 from alen.commands.data import data
 from alen.commands.doctor import doctor
@@ -250,7 +250,8 @@ def sample(
     from alen.sample import make_sample
 
     array = CFA.bayer("RGGB") if cfa == "bayer" else CFA.xtrans()
-    paths = make_sample(out, ratio=ratio, iso=iso, seed=seed, cfa=array, force=force)
+    with waiting("Rendering the scene ..."):
+        paths = make_sample(out, ratio=ratio, iso=iso, seed=seed, cfa=array, force=force)
     print(f"{paths.raw}: dark RAW file, {ratio:g} × too short, ISO {iso:g}")
     print(f"{paths.reference}: what it would show with enough light")
     return OK
@@ -333,6 +334,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             result_action="return_value",
         )
     except CycloptsError:  # has been printed
+        if "--dark" in given and given[0] == "enhance":
+            print("Name the files to enhance before --dark, which takes all that follows.", file=sys.stderr)
         return WRONG_USAGE
     except SettingsError as error:
         complain(str(error))

@@ -11,6 +11,7 @@ darks this becomes their mean.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -96,20 +97,24 @@ def combine_dark_frames(frames: Iterable[RawImage]) -> DarkFrame:
             noise and pattern of single pixels cannot be told apart; then only hot pixels count.
 
     Raises:
-        CalibrationError: There is no frame, or they are not of one kind.
+        CalibrationError: There is no frame, they are not of one kind, or one is much brighter than the others.
     """
     first: RawImage | None = None
     count = 0
+    levels: list[tuple[float, str]] = []
     for raw in frames:
         if first is None:
             first = raw
             halves = [np.zeros(raw.mosaic.shape, np.float32) for _ in range(2)]
         else:
             _check_kind(raw, first.camera, first.cfa, first.mosaic.shape, first.iso, first.name)
-        halves[count % 2] += _above_black(raw)
+        above = _above_black(raw)
+        levels.append((float(above.mean(dtype=np.float64)), raw.name))
+        halves[count % 2] += above
         count += 1
     if first is None:
         raise CalibrationError("No dark frame was given.")
+    _check_levels(levels, first.white_level - max(first.black_level))
     mean = halves[0] + halves[1]
     mean /= np.float32(count)
     level_dn = float(mean.mean(dtype=np.float64))
@@ -128,6 +133,17 @@ def combine_dark_frames(frames: Iterable[RawImage]) -> DarkFrame:
         frames=count,
         name=first.name,
     )
+
+
+def _check_levels(levels: Sequence[tuple[float, str]], range_dn: float) -> None:
+    """Raise CalibrationError if one of some dark frames, (mean in DN, name), is brighter than half of them allow."""
+    usual = statistics.median_low(level for level, _ in levels)
+    brightest, name = max(levels)
+    if brightest - usual > LIT_SHARE * range_dn:
+        raise CalibrationError(
+            f"{name}: lies {brightest - usual:.3g} DN above the other dark frames in the mean: light reached it, or it "
+            "is none. Leave it out; files to enhance are named before --dark."
+        )
 
 
 def subtract_dark(raw: RawImage, dark: DarkFrame) -> RawImage:

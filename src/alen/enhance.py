@@ -478,7 +478,9 @@ class Enhancer:
         if self._max_memory_bytes is not None and needed is not None and needed > self._max_memory_bytes:
             raise DeviceError(
                 f"{raw.name}: {height * width / 1e6:.0f} megapixels need about {needed / 1e9:.1f} GB, more than "
-                f"the {self._max_memory_bytes / 1e9:g} GB that were allowed. Allow more, or use another computer."
+                f"the {self._max_memory_bytes / 1e9:g} GB that were allowed. Allow more, "
+                f"{'take one orientation instead of an ensemble, ' if self._ensemble > 1 else ''}"
+                "or use another computer."
             )
         with ThreadPoolExecutor(1) as pool:  # which takes about as long as the rest
             finding = (

@@ -56,7 +56,10 @@ _MAX_BYTES: Final = 2**31 - 1
 """LibRaw counts file positions in 32 bits, signed."""
 
 _MIN_SIDE: Final = 16
-"""Below this nothing is a photograph. (LibRaw itself takes DNGs from 22 × 22 on.)"""
+"""Below this nothing is a photograph."""
+
+_LIBRAW_MIN_SIDE: Final = 22
+"""LibRaw itself takes no smaller DNGs."""
 
 _MAX_JPEG_MARKERS: Final = 1000
 """Segments before the data of a JPEG in a strip or tile, at most: ordinary ones have a handful."""
@@ -513,7 +516,13 @@ def _translated_errors(data: bytes, structure: list[Directory], name: str, kind:
         yield
     except rawpy.LibRawFileUnsupportedError as error:
         is_whole = bool(structure) and not any(directory.is_damaged for directory in structure)
-        if is_whole and _raw_directories(structure):
+        if is_whole and (directories := _raw_directories(structure)):
+            sides = directories[0].integers(256)[:1] + directories[0].integers(257)[:1]
+            if kind == "a DNG" and sides and min(sides) < _LIBRAW_MIN_SIDE:
+                raise UnsupportedRawError(
+                    f"{name}: this is {kind} of {' × '.join(map(str, sides))} pixels; LibRaw takes DNGs from "
+                    f"{_LIBRAW_MIN_SIDE} × {_LIBRAW_MIN_SIDE} on."
+                ) from error
             raise UnsupportedRawError(
                 f"{name}: this is {kind} of a camera or compression that LibRaw "
                 f"{'.'.join(map(str, rawpy.libraw_version))} does not know. {_CONVERT}"

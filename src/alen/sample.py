@@ -116,8 +116,8 @@ def make_sample(
         ratio: Exposure ratio in [1, 1000].
         iso: ISO speed of both exposures in [100, 25600], the range of the camera's calibration.
         seed: Of scene and noise; the same seed gives the same files.
-        height: Rows, at least 16.
-        width: Columns, at least 16.
+        height: Rows, at least 16; LibRaw, and so `alen enhance`, reads 22 and more.
+        width: Columns, likewise.
         cfa: Filter array: any phase of Bayer or X-Trans. LibRaw demosaics X-Trans from 512 × 512 pixels on.
         force: Replace existing files.
 

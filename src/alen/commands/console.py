@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from cyclopts import Parameter
@@ -50,6 +51,18 @@ def require_torch() -> None:
 
     if find_spec("torch") is None:
         raise TrainingError("Training needs torch, which is not installed. Install it with: pip install 'alen[train]'")
+
+
+@contextlib.contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Show what is being done, if somebody watches, where there is no telling how far it is."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what):
+        yield
 
 
 class Progress:

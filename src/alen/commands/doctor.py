@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from cyclopts import Parameter
 
 from alen import __version__
-from alen.commands.console import OK, print_table
+from alen.commands.console import OK, print_table, waiting
 
 if TYPE_CHECKING:
     from alen.doctor import Forecast
@@ -46,11 +46,19 @@ def doctor(
     from alen.weights import DEFAULT, FAST, shipped_names
 
     found, memory = devices(), total_memory_bytes()
-    measurements, forecasts = measure(model=model, device=device, precision=precision, forecast_mp=_SIZES_MP)
-    small, large = measurements[0], measurements[-1]
-    per_megapixel = (large.seconds - small.seconds) / (large.megapixels - small.megapixels)
     versions = {"alen": __version__, "python": platform.python_version()} | _versions()
     cores = usable_cores()
+    if not as_json:
+        rows = [("system", system()), ("cores", str(cores)), ("memory", _gigabytes(memory))]
+        rows += [("versions", ", ".join(f"{name} {number}" for name, number in versions.items()))]
+        for entry in found:
+            kinds = "bfloat16 and float32" if entry.has_bfloat16 else "float32"
+            rows.append((f"device {entry.name}", f"{entry.description}; {kinds}"))
+        print_table("This computer", rows)
+    with waiting("Enhancing three made-up frames ..."):
+        measurements, forecasts = measure(model=model, device=device, precision=precision, forecast_mp=_SIZES_MP)
+    small, large = measurements[0], measurements[-1]
+    per_megapixel = (large.seconds - small.seconds) / (large.megapixels - small.megapixels)
     used = precision
     if precision == "auto":
         names = (device.lower(), f"{device.lower()}:0")  # "cuda" is the first
@@ -72,17 +80,11 @@ def doctor(
         }
         print(json.dumps(facts, indent=2))
         return OK
-    rows = [("system", system()), ("cores", str(cores)), ("memory", _gigabytes(memory))]
-    rows += [("versions", ", ".join(f"{name} {number}" for name, number in versions.items()))]
-    for entry in found:
-        kinds = "bfloat16 and float32" if entry.has_bfloat16 else "float32"
-        rows.append((f"device {entry.name}", f"{entry.description}; {kinds}"))
-    print_table("This computer", rows)
     timed = [("network", f"{model} on {device} in {used}"), ("a megapixel", f"{per_megapixel:.2f} s")]
     timed += [(f"{entry.megapixels:g} MP", _expectation(entry, memory)) for entry in forecasts]
     if used == "float32" and model == DEFAULT and FAST in shipped_names():
         timed.append(("faster", f"--model {FAST} takes a third of the operations; see docs/results.md"))
-    print_table("Frames", timed)
+    print_table("Frames, the first of a call", timed)
     return OK
 
 
