@@ -594,6 +594,11 @@ def test_the_command_measures_draws_and_adds(
     assert [entry.iso for entry in read_camera(Path("camera.json")).isos] == [800, 3200]
     assert main(["calibrate", "--dark", "darks", "--flat", "none", "-o", "camera.json", "--force"]) == 1
     assert "none: there is no such file or folder" in capsys.readouterr().err
+    assert main([*given[:-1], "nowhere/camera.json"]) == 1
+    assert "the folder for the calibration does not exist" in capsys.readouterr().err
+    _rewrite(Path("darks") / "d0.dng", camera="Other Two")
+    assert main(["calibrate", "--dark", "darks", "--flat", "flats", "-o", "camera.json"]) == 1
+    assert "The calibration is of another camera" in capsys.readouterr().err
 
 
 def test_plots_without_matplotlib(

@@ -642,6 +642,12 @@ GAIN_MARGIN: Final = 0.05
 NOISE_MARGIN: Final = 0.1
 """The same of read noise, row noise and drift: what differs between two bodies of a model, or with the temperature."""
 
+_LEAST_SAMPLED_LAMBDA: Final = -0.35
+"""There tails that end at a probability of 3e-8 lack a hundredth of the standard deviation, at -0.45 a seventh."""
+
+_MOST_SAMPLED_LAMBDA: Final = 1.99
+"""`NoiseParameters` takes less than 2."""
+
 LAMBDA_MARGIN: Final = 0.03
 """What the range of Tukey's lambda is widened by at both ends."""
 
@@ -749,7 +755,7 @@ class MeasuredCamera:
         shape = None
         if nearest.read_lambda is not None:
             low, high = nearest.read_lambda[0] - LAMBDA_MARGIN, nearest.read_lambda[1] + LAMBDA_MARGIN
-            shape = max(low + u * (high - low), -0.49)
+            shape = min(max(low + u * (high - low), _LEAST_SAMPLED_LAMBDA), _MOST_SAMPLED_LAMBDA)
         drift = BlackDrift(base_dn=sigma, per_gain=0.0, color_share=nearest.drift_color_share).sample(gain, rng)
         offsets = [(1 - t) * a + t * b for a, b in zip(lower.black_offset_dn, upper.black_offset_dn, strict=True)]
         r, gr, gb, b = (d + has_offset * offset for d, offset in zip(drift, offsets, strict=True))

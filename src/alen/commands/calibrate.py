@@ -12,6 +12,7 @@ from alen.commands.console import OK, Flag, Progress, print_table
 
 if TYPE_CHECKING:
     from alen.camera_file import CameraFile, IsoCalibration, Measured
+    from alen.raw import RawHeader
 
 _Frames = Parameter(consume_multiple=True, negative=(), json_list=False)
 """Of an option that takes all files up to the next option."""
@@ -44,11 +45,15 @@ def calibrate(
     from alen.batch import raw_files_of
     from alen.calibrate import calibrate as measure
     from alen.camera_file import read_camera, write_camera
+    from alen.errors import CalibrationError
+    from alen.raw import read_header
 
+    if not output.absolute().parent.is_dir():
+        raise CalibrationError(f"{output}: the folder for the calibration does not exist. Make it, or choose another.")
     before = read_camera(output) if output.exists() else None
     darks, flats = raw_files_of(dark, "--dark"), raw_files_of(flat, "--flat")
-    if before is not None and not force:
-        _refuse_known(before, darks, iso)
+    if before is not None:
+        _refuse_known(before, read_header(darks[0]), iso, force=force)
     with Progress(len(darks) + len(flats), "frames") as progress:
         calibration = measure(darks, flats, iso=iso, progress=progress.advance)
     camera = calibration.camera if before is None else before.merged(calibration.camera, replace=force)
@@ -68,13 +73,17 @@ def calibrate(
     return OK
 
 
-def _refuse_known(before: CameraFile, darks: list[Path], iso: float | None) -> None:
-    """Raise CalibrationError before the work if the ISO speed is calibrated already."""
+def _refuse_known(before: CameraFile, first: RawHeader, iso: float | None, *, force: bool) -> None:
+    """Raise CalibrationError before the work if the file is of another camera, or has the ISO speed already."""
     from alen.errors import CalibrationError
-    from alen.raw import read_header
 
-    speed = iso if iso is not None or not darks else read_header(darks[0]).iso
-    if speed in [entry.iso for entry in before.isos]:
+    if first.camera != before.camera:
+        raise CalibrationError(
+            f"The calibration is of another camera: it is {before.camera}, but {first.camera} in the new frames. Write "
+            "these into a file of their own."
+        )
+    speed = first.iso if iso is None else iso
+    if speed in [entry.iso for entry in before.isos] and not force:
         raise CalibrationError(
             f"ISO {speed:g} is calibrated already. Replace it with --force, or write another file with -o."
         )
@@ -83,12 +92,13 @@ def _refuse_known(before: CameraFile, darks: list[Path], iso: float | None) -> N
 def _rows(iso: IsoCalibration) -> list[tuple[str, str]]:
     """Return the rows of the table of a calibration."""
     means = zip(("R", "Gr", "Gb", "B"), iso.dark_mean_dn, strict=True)
+    exposures = f"{iso.flat_exposures} exposure{'s' * (iso.flat_exposures != 1)}"
     shape = "hidden by the rounding to whole DN"
     if iso.read_lambda is not None and iso.ppcc_tukey is not None and iso.ppcc_gaussian is not None:
         better = "fits better than" if iso.ppcc_tukey > iso.ppcc_gaussian else "fits no better than"
         shape = f"{_range(iso.read_lambda)}, {better} a Gaussian (PPCC {iso.ppcc_tukey:.6f}, {iso.ppcc_gaussian:.6f})"
     return [
-        ("frames", f"{iso.dark_frames} darks, {iso.flat_frames} flats of {iso.flat_exposures} exposure(s)"),
+        ("frames", f"{iso.dark_frames} darks, {iso.flat_frames} flats of {exposures}"),
         ("gain K", f"{_range(iso.gain_dn_per_e)} DN per electron"),
         ("read noise", f"{_range(iso.read_sigma_dn)} DN; {_range(iso.read_sigma_e)} e⁻"),
         ("with row noise and rounding", f"{_range(iso.dark_sigma_dn)} DN"),
