@@ -22,7 +22,7 @@ from alen.evaluate.lpips import Lpips
 from alen.evaluate.pictures import align_brightness, oetf_bt709, predict, quantize, read_pair, render_as_libraw
 from alen.evaluate.protocols import PROTOCOLS, find_protocol, select
 from alen.evaluate.published import PUBLISHED, other_protocols, same_protocol
-from alen.evaluate.records import Record, Settings, make_engine, read_records
+from alen.evaluate.records import Record, Run, Settings, make_engine, read_records
 from alen.evaluate.summary import bootstrap_mean, differences, scores
 from alen.models.alen import Alen
 from alen.models.sid_unet import SidUnet
@@ -329,6 +329,27 @@ def test_own_pairs_are_scored(networks: list[str], tmp_path: Path) -> None:
     again = read_records(out / "records.jsonl")
     assert len(again) == 4
     assert again[2].files != known.files
+
+
+def test_records_follow_the_list(networks: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another ratio in the list is measured anew; another scene is taken over."""
+    write_exposure(tmp_path / "dark.dng", relative=0.02, time_s=0.2)
+    write_exposure(tmp_path / "bright.dng")
+    table, out = tmp_path / "pairs.csv", tmp_path / "out"
+    arguments = ["evaluate", "pairs", "--data", str(table), "--out", str(out), "--weights", networks[0]]
+    table.write_text("short,long,ratio,scene\ndark.dng,bright.dng,50,first\n")
+    assert main(arguments) == 0
+    assert "| ×50 |" in (out / "report.md").read_text()
+    table.write_text("short,long,ratio,scene\ndark.dng,bright.dng,20,second\n")
+    assert main(arguments) == 0
+    known, estimated, anew = read_records(out / "records.jsonl")
+    assert (known.ratio, estimated.ratio_origin, anew.ratio) == (50, "estimated", 20)
+    assert anew.psnr_db != known.psnr_db
+    (pair,) = (selection := select(find_protocol("pairs"), table)).pairs
+    work = Run(find_protocol("pairs"), selection, [load_weights(Path(networks[0]))], Settings(), out)
+    (step,) = work.steps()
+    assert step.measured == 0
+    assert {(r.scene, r.exposure_ratio) for r in step.records} == {(pair.scene, pair.ratio)} == {("second", 20)}
 
 
 def test_both_engines_agree(sony: Path, networks: list[str]) -> None:

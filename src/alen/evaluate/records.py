@@ -142,6 +142,7 @@ class Record:
             self.digest,
             self.files,
             self.ratio_origin,
+            self.exposure_ratio if self.ratio_origin == "known" else None,  # where it is estimated, it decides nothing
             self.quantization,
             self.precision,
             self.lpips_digest,
@@ -174,6 +175,16 @@ class Step:
 
 def _key(*parts: Any) -> tuple[Any, ...]:
     return parts
+
+
+def _exposure_ratio(pair: RawPair) -> float:
+    """Return the ratio of a pair as it is recorded."""
+    return round(pair.ratio, 4)
+
+
+def _renamed(record: Record, pair: RawPair) -> Record:
+    """Return a record with what the list says now about its pair: a name or a scene decides about no figure."""
+    return replace(record, image=pair.name, scene=pair.scene, camera=pair.camera, exposure_ratio=_exposure_ratio(pair))
 
 
 def fingerprint(pair: RawPair) -> str:
@@ -305,7 +316,7 @@ class Run:
 
     def _step(self, pair: RawPair, files: str) -> Step:
         wanted = [(network, origin) for network in self.weights for origin in self.settings.ratios]
-        found = {(n.digest, origin): self._known.get(self._key(n, files, origin)) for n, origin in wanted}
+        found = {(n.digest, origin): self._known.get(self._key(n, pair, files, origin)) for n, origin in wanted}
         exposures: Exposures | None = None
         records: list[Record] = []
         failures: list[Failure] = []
@@ -321,17 +332,18 @@ class Run:
                 except (AlenError, OSError) as error:
                     failures.append(Failure(pair.name, f"{network.name}: {error}"))
                     continue
-            records.append(record)
+            records.append(_renamed(record, pair))
         return Step(pair.name, tuple(records), tuple(failures), measured)
 
     def crop_path(self, digest: str, image: str) -> Path:
         """Return where the picture of an image to look at lies, if there is one."""
         return self.out / "crops" / digest / f"{image}.jpg"
 
-    def _key(self, network: Weights, files: str, origin: RatioOrigin) -> tuple[Any, ...]:
+    def _key(self, network: Weights, pair: RawPair, files: str, origin: RatioOrigin) -> tuple[Any, ...]:
+        ratio = _exposure_ratio(pair) if origin == "known" else None
         precision = getattr(self._engines[network.digest], "precision", self.settings.precision)
         lpips = self._lpips.digest if self._lpips is not None else None
-        return _key(self.protocol.name, network.digest, files, origin, self.quantization, precision, lpips)
+        return _key(self.protocol.name, network.digest, files, origin, ratio, self.quantization, precision, lpips)
 
     def _measure(
         self, pair: RawPair, files: str, exposures: Exposures, network: Weights, origin: RatioOrigin
@@ -362,7 +374,7 @@ class Run:
             target=network.config.target,
             ratio_origin=origin,
             ratio=round(prediction.ratio, 4),
-            exposure_ratio=round(pair.ratio, 4),
+            exposure_ratio=_exposure_ratio(pair),
             alpha=None if prediction.alpha is None else round(prediction.alpha, 6),
             psnr_db=round(min(score, MAX_PSNR_DB), 5),
             ssim=round(ssim(a, b, data_range=1.0), 6),
