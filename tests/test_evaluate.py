@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import io
 import json
@@ -329,6 +330,12 @@ def test_own_pairs_are_scored(networks: list[str], tmp_path: Path) -> None:
     again = read_records(out / "records.jsonl")
     assert len(again) == 4
     assert again[2].files != known.files
+    crops = [out / "crops" / r.digest / f"{r.image}-{r.files}.jpg" for r in (known, again[2])]
+    assert crops[0].read_bytes() != crops[1].read_bytes()
+    write_exposure(tmp_path / "dark.dng", relative=0.02, time_s=0.2)  # the first one again, from the records
+    assert main([*arguments, "--engine", "torch", "--weights", networks[0]]) == 0
+    assert len(read_records(out / "records.jsonl")) == 4
+    assert base64.b64encode(crops[0].read_bytes()).decode() in (out / "report.html").read_text()
 
 
 def test_records_follow_the_list(networks: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

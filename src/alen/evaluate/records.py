@@ -264,7 +264,7 @@ def make_engine(weights: Weights, settings: Settings) -> Engine:
 class Run:
     """Networks, a protocol and a folder to write to.
 
-    The folder gets ``records.jsonl`` and, to look at, ``crops/DIGEST/IMAGE.jpg``.
+    The folder gets ``records.jsonl`` and, to look at, ``crops/DIGEST/IMAGE-FILES.jpg``.
 
     Args:
         protocol: What is measured.
@@ -335,9 +335,13 @@ class Run:
             records.append(_renamed(record, pair))
         return Step(pair.name, tuple(records), tuple(failures), measured)
 
-    def crop_path(self, digest: str, image: str) -> Path:
-        """Return where the picture of an image to look at lies, if there is one."""
-        return self.out / "crops" / digest / f"{image}.jpg"
+    def crop_path(self, record: Record) -> Path:
+        """Return where the picture of a record to look at lies, if there is one.
+
+        The fingerprint of the files finds it: another photograph may have the same name, and a name may change.
+        """
+        folder = self.out / "crops" / record.digest
+        return next(folder.glob(f"*-{record.files}.jpg"), folder / f"{record.image}-{record.files}.jpg")
 
     def _key(self, network: Weights, pair: RawPair, files: str, origin: RatioOrigin) -> tuple[Any, ...]:
         ratio = _exposure_ratio(pair) if origin == "known" else None
@@ -390,7 +394,7 @@ class Run:
             version=__version__,
         )
         if origin == self.settings.ratios[0]:
-            path = self.crop_path(network.digest, pair.name)
+            path = self.crop_path(record)
             path.parent.mkdir(parents=True, exist_ok=True)
             strip(exposures, prediction).save(path, quality=88)
         with self._path.open("a", encoding="utf-8") as file:

@@ -89,8 +89,8 @@ class Report:
     """Images that could not be scored."""
     seed: int
     """Of the confidence intervals."""
-    crop_path: Callable[[str, str], Path]
-    """Where the picture of weights (digest) and image lies, if it is there."""
+    crop_path: Callable[[Record], Path]
+    """Where the picture of a record lies, if it is there."""
 
     @property
     def title(self) -> str:
@@ -314,7 +314,7 @@ def html_page(report: Report) -> str:
     parts += ["<h2>Worst and best images</h2>"]
     for method, which, records in report.extremes():
         parts += [f"<h3>{html.escape(method.weights)}: {which}</h3>"] if records else []
-        parts += [_figure(report.crop_path(method.digest, record.image), _caption(record)) for record in records]
+        parts += [_figure(report.crop_path(record), _caption(record)) for record in records]
     if (others := report.not_comparable()) is not None:
         parts += ["<h2>Published under other protocols</h2>", f"<p>{html.escape(_NOT_COMPARABLE)}</p>"]
         parts += [_html_table(others), f"<p>{html.escape(_marks())}</p>"]
