@@ -39,8 +39,18 @@ def test_ratio_and_scene_may_be_given(folder: Path) -> None:
     text = "\ufeffScene, long ,SHORT,ratio\r\nnight,a/long.dng,a/short 1.arw,33.5\r\n\r\n,b/long.dng,b/short 1.arw,\r\n"
     first, second = own_pairs(listed(folder, text))
     assert (first.scene, first.ratio, first.name) == ("night", 33.5, "a-short 1-long")
-    assert (second.scene, second.name) == ("long", "b-short 1-long")
+    assert (second.scene, second.name) == ("b/long.dng", "b-short 1-long")
     assert second.ratio == pytest.approx(100)
+
+
+def test_every_reference_is_a_scene_of_its_own(folder: Path) -> None:
+    write_exposure(folder / "a" / "short 2.arw", relative=0.02, time_s=0.2)
+    lines = "a/short 1.arw,a/long.dng\na/short 2.arw,./b/../a/long.dng\nb/short 1.arw,b/long.dng\n"
+    assert [pair.scene for pair in own_pairs(listed(folder, f"short,long\n{lines}"))] == [
+        "a/long.dng",
+        "a/long.dng",
+        "b/long.dng",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from __future__ import annotations
 import csv as csv_format
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -24,11 +25,27 @@ _REQUIRED: Final = ("short", "long")
 _OPTIONAL: Final = ("ratio", "scene")
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    """What a line of the list says."""
+
+    number: int
+    """Which line."""
+    short: Path
+    """RAW file of the short exposure."""
+    reference: Path
+    """RAW file of the long exposure."""
+    ratio: float | None
+    """The given ratio."""
+    scene: str | None
+    """The given scene."""
+
+
 def own_pairs(csv: Path) -> list[RawPair]:
     """Read the pairs of a CSV.
 
     Exposure times come from the files. Without a ratio it is the times' (ISO speed and aperture are then to be equal),
-    without a scene every reference is a scene of its own.
+    without a scene every reference is a scene of its own: named by its file, or by its path where others are named so.
 
     Args:
         csv: UTF-8, with the header ``short,long[,ratio][,scene]``; paths are relative to its folder.
@@ -49,12 +66,16 @@ def own_pairs(csv: Path) -> list[RawPair]:
         raise DataError(f"{csv}: the list of pairs cannot be read ({reason}).") from error
     if not rows:
         raise DataError(f"{csv}: there are no pairs in it. Each line is a short exposure and its reference.")
-    stems = Counter(Path((row["short"] or "").strip()).stem for _, row in rows)
-    pairs = [_pair(csv, line, row, stems) for line, row in rows]
+    lines = [_read_line(csv, number, row) for number, row in rows]
+    stems = Counter(line.short.stem for line in lines)
+    scenes = _scenes(csv, lines)
+    pairs = [_pair(csv, line, scene, stems) for line, scene in zip(lines, scenes, strict=True)]
     names = Counter(pair.name for pair in pairs)
-    for (line, _), pair in zip(rows, pairs, strict=True):
+    for line, pair in zip(lines, pairs, strict=True):
         if names[pair.name] > 1:
-            raise DataError(f"{csv}, line {line}: the pair {pair.short.name}, {pair.reference.name} is there twice.")
+            raise DataError(
+                f"{csv}, line {line.number}: the pair {pair.short.name}, {pair.reference.name} is there twice."
+            )
     return pairs
 
 
@@ -64,37 +85,65 @@ def _check_columns(csv: Path, columns: list[str]) -> None:
         raise DataError(f"{csv}, line 1: expected the header short,long[,ratio][,scene]; got {','.join(columns)!r}.")
 
 
-def _pair(csv: Path, line: int, row: Mapping[str | None, str | list[str] | None], stems: Counter[str]) -> RawPair:
-    """Return the pair of a line."""
+def _read_line(csv: Path, number: int, row: Mapping[str | None, str | list[str] | None]) -> _Line:
+    """Return what a line says."""
     if None in row:  # where csv puts what has no column
-        raise DataError(f"{csv}, line {line}: there are more values than columns.")
+        raise DataError(f"{csv}, line {number}: there are more values than columns.")
     values = {str(name): value.strip() for name, value in row.items() if isinstance(value, str)}
     paths = []
     for column in _REQUIRED:
         text = values.get(column, "")
         path = csv.parent / text
         if not text or not path.is_file():
-            raise DataError(f"{csv}, line {line}: “{column}” names a RAW file; got {text or 'nothing'}, which is none.")
+            raise DataError(
+                f"{csv}, line {number}: “{column}” names a RAW file; got {text or 'nothing'}, which is none."
+            )
         paths.append(path)
     short, reference = paths
+    ratio = _ratio(csv, number, values["ratio"]) if values.get("ratio") else None
+    return _Line(number=number, short=short, reference=reference, ratio=ratio, scene=values.get("scene") or None)
+
+
+def _scenes(csv: Path, lines: Sequence[_Line]) -> list[str]:
+    """Return the scene of every line: the given one, else the reference's stem, or its path if others have the stem."""
+    references: dict[Path, Path] = {}
+    for line in lines:
+        references.setdefault(line.reference.resolve(), line.reference)
+    stems = Counter(path.stem for path in references.values())
+    scenes = []
+    for line in lines:
+        path = references[line.reference.resolve()]
+        scenes.append(line.scene or (path.stem if stems[path.stem] == 1 else _relative(csv, path).as_posix()))
+    return scenes
+
+
+def _relative(csv: Path, path: Path) -> Path:
+    """Return a path as the list has it."""
+    return path.relative_to(csv.parent) if path.is_relative_to(csv.parent) else path
+
+
+def _pair(csv: Path, line: _Line, scene: str, stems: Counter[str]) -> RawPair:
+    """Return the pair of a line."""
+    place = f"{csv}, line {line.number}"
+    paths = (line.short, line.reference)
     headers = [read_header(path) for path in paths]
     times = [header.exposure_time_s for header in headers]
     short_s, reference_s = times
     if short_s is None or reference_s is None:
         unknown = paths[times.index(None)]
-        raise DataError(f"{csv}, line {line}: {unknown.name} does not tell its exposure time, which a pair needs.")
-    ratio = _ratio(csv, line, values["ratio"]) if values.get("ratio") else reference_s / short_s
+        raise DataError(f"{place}: {unknown.name} does not tell its exposure time, which a pair needs.")
+    ratio = line.ratio if line.ratio is not None else reference_s / short_s
     if ratio < 1:
         raise DataError(
-            f"{csv}, line {line}: “long” is exposed for {reference_s:g} s, “short” for {short_s:g} s; they are swapped."
+            f"{place}: “long” is exposed for {reference_s:g} s, “short” for {short_s:g} s; they are swapped."
         )
-    name = short.stem if stems[short.stem] == 1 else f"{short.parent.name}-{short.stem}-{reference.stem}"
+    short = line.short
     return RawPair(
-        name=name,
-        scene=values.get("scene") or reference.stem,
+        name=short.stem if stems[short.stem] == 1 else f"{short.parent.name}-{short.stem}-{line.reference.stem}",
+        scene=scene,
         camera=headers[0].camera,
         short=short,
-        reference=reference,
+        reference=line.reference,
         short_s=short_s,
         reference_s=reference_s,
         ratio=ratio,
