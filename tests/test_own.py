@@ -53,6 +53,28 @@ def test_every_reference_is_a_scene_of_its_own(folder: Path) -> None:
     ]
 
 
+def test_pairs_of_many_folders_have_names_of_their_own(folder: Path) -> None:
+    places = ("paris/night", "rome/night", "rome/day")
+    for place in places:
+        (folder / place).mkdir(parents=True)
+        for name in ("1.dng", "1.arw", "2.dng"):
+            write_exposure(folder / place / name, relative=0.5, time_s=20 if name[0] == "2" else 0.2)
+    lines = [f"{place}/1.dng,{place}/2.dng\n" for place in places]
+    names = [pair.name for pair in own_pairs(listed(folder, "short,long\n" + "".join(lines)))]
+    assert names == ["paris-night-1-2", "rome-night-1-2", "day-1-2"]
+    lines += ["rome/day/1.arw,rome/day/2.dng\n", "rome/day/1.arw,paris/night/2.dng\n", "a/short 1.arw,a/long.dng\n"]
+    names = [pair.name for pair in own_pairs(listed(folder, "short,long\n" + "".join(lines)))]
+    assert names[2:] == [
+        "rome-day-1.dng-rome-day-2.dng",
+        "rome-day-1.arw-rome-day-2.dng",
+        "rome-day-1.arw-paris-night-2.dng",
+        "short 1",
+    ]
+    (folder / "c").symlink_to(folder / "a")
+    with pytest.raises(DataError, match=r"line 2: .*short 1.* twice, again in line 3"):
+        own_pairs(listed(folder, "short,long\na/short 1.arw,a/long.dng\nc/short 1.arw,b/../a/long.dng\n"))
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -69,6 +91,7 @@ def test_every_reference_is_a_scene_of_its_own(folder: Path) -> None:
         ("short,long,ratio\na/short 1.arw,a/long.dng,nan\n", "line 2: the ratio"),
         ("short,long,ratio\na/short 1.arw,a/long.dng,0.5\n", "line 2: the ratio"),
         ("short,long\na/short 1.arw,a/long.dng\na/short 1.arw,a/long.dng\n", "line 2: .* twice"),
+        ("short,long\na/long.dng,b/../a/long.dng\n", "line 2: .* the same file"),
         ('short,long\n"a/short 1.arw,a/long.dng\n', "cannot be read"),
     ],
 )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv as csv_format
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -67,16 +67,9 @@ def own_pairs(csv: Path) -> list[RawPair]:
     if not rows:
         raise DataError(f"{csv}: there are no pairs in it. Each line is a short exposure and its reference.")
     lines = [_read_line(csv, number, row) for number, row in rows]
-    stems = Counter(line.short.stem for line in lines)
-    scenes = _scenes(csv, lines)
-    pairs = [_pair(csv, line, scene, stems) for line, scene in zip(lines, scenes, strict=True)]
-    names = Counter(pair.name for pair in pairs)
-    for line, pair in zip(lines, pairs, strict=True):
-        if names[pair.name] > 1:
-            raise DataError(
-                f"{csv}, line {line.number}: the pair {pair.short.name}, {pair.reference.name} is there twice."
-            )
-    return pairs
+    _check_twice(csv, lines)
+    told = zip(lines, _names(csv, lines), _scenes(csv, lines), strict=True)
+    return [_pair(csv, line, name, scene) for line, name, scene in told]
 
 
 def _check_columns(csv: Path, columns: list[str]) -> None:
@@ -104,6 +97,45 @@ def _read_line(csv: Path, number: int, row: Mapping[str | None, str | list[str] 
     return _Line(number=number, short=short, reference=reference, ratio=ratio, scene=values.get("scene") or None)
 
 
+def _check_twice(csv: Path, lines: Sequence[_Line]) -> None:
+    """Raise DataError if a pair is there twice, or is of a single file."""
+    seen: dict[tuple[Path, Path], int] = {}
+    for line in lines:
+        files = line.short.resolve(), line.reference.resolve()
+        names = f"{line.short.name}, {line.reference.name}"
+        if files[0] == files[1]:
+            raise DataError(
+                f"{csv}, line {line.number}: “short” and “long” are the same file, {line.short.name}. Name the longer "
+                "exposure of the scene."
+            )
+        if files in seen:
+            raise DataError(
+                f"{csv}, line {seen[files]}: the pair {names} is there twice, again in line {line.number}. Remove one."
+            )
+        seen[files] = line.number
+
+
+def _names(csv: Path, lines: Sequence[_Line]) -> list[str]:
+    """Return a name of every line, unlike all others: the stem of its short exposure, with more where needed."""
+    names = [line.short.stem for line in lines]
+    longer: tuple[Callable[[_Line], str], ...] = (
+        lambda line: f"{line.short.parent.name}-{line.short.stem}-{line.reference.stem}",
+        lambda line: f"{_joined(csv, line.short.with_suffix(''))}-{line.reference.stem}",
+        lambda line: f"{_joined(csv, line.short)}-{_joined(csv, line.reference)}",
+        lambda line: f"{_joined(csv, line.short)}-{_joined(csv, line.reference)}-{line.number}",
+    )
+    for name_of in longer:
+        counts = Counter(names)
+        names = [name_of(line) if counts[name] > 1 else name for line, name in zip(lines, names, strict=True)]
+    return names
+
+
+def _joined(csv: Path, path: Path) -> str:
+    """Return a path as the list has it as one word, which can be the name of a file."""
+    relative = _relative(csv, path)
+    return "-".join(part for part in relative.parts if part not in (relative.anchor, ".."))
+
+
 def _scenes(csv: Path, lines: Sequence[_Line]) -> list[str]:
     """Return the scene of every line: the given one, else the reference's stem, or its path if others have the stem."""
     references: dict[Path, Path] = {}
@@ -122,7 +154,7 @@ def _relative(csv: Path, path: Path) -> Path:
     return path.relative_to(csv.parent) if path.is_relative_to(csv.parent) else path
 
 
-def _pair(csv: Path, line: _Line, scene: str, stems: Counter[str]) -> RawPair:
+def _pair(csv: Path, line: _Line, name: str, scene: str) -> RawPair:
     """Return the pair of a line."""
     place = f"{csv}, line {line.number}"
     paths = (line.short, line.reference)
@@ -137,12 +169,11 @@ def _pair(csv: Path, line: _Line, scene: str, stems: Counter[str]) -> RawPair:
         raise DataError(
             f"{place}: “long” is exposed for {reference_s:g} s, “short” for {short_s:g} s; they are swapped."
         )
-    short = line.short
     return RawPair(
-        name=short.stem if stems[short.stem] == 1 else f"{short.parent.name}-{short.stem}-{line.reference.stem}",
+        name=name,
         scene=scene,
         camera=headers[0].camera,
-        short=short,
+        short=line.short,
         reference=line.reference,
         short_s=short_s,
         reference_s=reference_s,
