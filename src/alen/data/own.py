@@ -86,10 +86,12 @@ def _read_line(csv: Path, number: int, row: Mapping[str | None, str | list[str] 
     paths = []
     for column in _REQUIRED:
         text = values.get(column, "")
+        if not text:
+            raise DataError(f"{csv}, line {number}: “{column}” is empty. Name a RAW file, relative to the list.")
         path = csv.parent / text
-        if not text or not path.is_file():
+        if not path.exists():
             raise DataError(
-                f"{csv}, line {number}: “{column}” names a RAW file; got {text or 'nothing'}, which is none."
+                f"{csv}, line {number}: “{column}” is {path}: there is no such file. Paths are relative to the list."
             )
         paths.append(path)
     short, reference = paths
