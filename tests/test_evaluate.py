@@ -270,6 +270,17 @@ def test_a_bad_file_does_not_stop_the_run(
     assert "Not scored" in (out / "report.md").read_text()
 
 
+def test_a_line_cut_off_inside_a_character_is_left_out(evaluated: Path, tmp_path: Path) -> None:
+    line = (evaluated / "records.jsonl").read_bytes().splitlines(keepends=True)[0]
+    entry = json.dumps(json.loads(line) | {"image": "Fenêtre\u2028rue"}, ensure_ascii=False).encode()
+    path = tmp_path / "records.jsonl"
+    path.write_bytes(entry + b"\n" + entry[: entry.index(b"\xc3") + 1])
+    assert [record.image for record in read_records(path)] == ["Fenêtre\u2028rue"]
+    path.write_bytes(entry[: entry.index(b"\xc3") + 1] + b"\n" + entry)
+    with pytest.raises(DataError, match=r"records\.jsonl, line 1"):
+        read_records(path)
+
+
 def test_records_of_another_kind_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     path.write_text('{"image": "a"}\n{"image": "b"}\n')

@@ -211,16 +211,16 @@ def read_records(path: Path) -> list[Record]:
     if not path.exists():
         return []
     names = {field.name for field in fields(Record)}
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = path.read_bytes().splitlines(keepends=True)  # a line may be cut off inside a character
     records = []
     for number, line in enumerate(lines, start=1):
         try:
-            entry = json.loads(line)
+            entry = json.loads(line.decode("utf-8"))
             if not isinstance(entry, dict) or set(entry) != names:
                 raise ValueError("other fields")
             records.append(Record(**entry))
         except ValueError as error:
-            if number == len(lines) and not line.endswith("\n"):
+            if number == len(lines) and not line.endswith(b"\n"):
                 break
             raise DataError(
                 f"{path}, line {number}: is not a record of this version ({error}). Choose another folder with --out."
