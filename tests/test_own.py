@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from alen.data.own import own_pairs
 from alen.errors import DataError, NotRawError
+from alen.raw import RawHeader, read_header
 from miniature import write_exposure
 
 
@@ -73,6 +75,24 @@ def test_pairs_of_many_folders_have_names_of_their_own(folder: Path) -> None:
     (folder / "c").symlink_to(folder / "a")
     with pytest.raises(DataError, match=r"line 2: .*short 1.* twice, again in line 3"):
         own_pairs(listed(folder, "short,long\na/short 1.arw,a/long.dng\nc/short 1.arw,b/../a/long.dng\n"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"iso": 100.0}, "the ISO speed of “short” is ISO 800, .* ISO 100"), ({"aperture": 4.0}, "the aperture .* f/4")],
+)
+def test_a_ratio_is_given_where_more_than_the_time_differs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, float], words: str
+) -> None:
+    def header(path: Path) -> RawHeader:
+        found = read_header(path)
+        return dataclasses.replace(found, **change) if path.stem == "long" else found
+
+    monkeypatch.setattr("alen.data.own.read_header", header)
+    with pytest.raises(DataError, match=rf"pairs\.csv, line 2: {words}.* column “ratio”"):
+        own_pairs(listed(folder, "short,long\na/short 1.arw,a/long.dng\n"))
+    (pair,) = own_pairs(listed(folder, "short,long,ratio\na/short 1.arw,a/long.dng,12.5\n"))
+    assert pair.ratio == 12.5
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from typing import Final
 
 from alen.data.exposures import RawPair
 from alen.errors import DataError
-from alen.raw import read_header
+from alen.raw import RawHeader, read_header
 
 _REQUIRED: Final = ("short", "long")
 _OPTIONAL: Final = ("ratio", "scene")
@@ -44,7 +44,7 @@ class _Line:
 def own_pairs(csv: Path) -> list[RawPair]:
     """Read the pairs of a CSV.
 
-    Exposure times come from the files. Without a ratio it is the times' (ISO speed and aperture are then to be equal),
+    Exposure times come from the files. Without a ratio it is the times' (ISO speed and aperture have to be equal then),
     without a scene every reference is a scene of its own: named by its file, or by its path where others are named so.
 
     Args:
@@ -166,6 +166,8 @@ def _pair(csv: Path, line: _Line, name: str, scene: str) -> RawPair:
     if short_s is None or reference_s is None:
         unknown = paths[times.index(None)]
         raise DataError(f"{place}: {unknown.name} does not tell its exposure time, which a pair needs.")
+    if line.ratio is None:
+        _check_alike(place, *headers)
     ratio = line.ratio if line.ratio is not None else reference_s / short_s
     if ratio < 1:
         raise DataError(
@@ -181,6 +183,19 @@ def _pair(csv: Path, line: _Line, name: str, scene: str) -> RawPair:
         reference_s=reference_s,
         ratio=ratio,
     )
+
+
+def _check_alike(place: str, short: RawHeader, reference: RawHeader) -> None:
+    """Raise DataError if more than the exposure time differs, as far as the files tell."""
+    for what, mark, a, b in (
+        ("ISO speed", "ISO ", short.iso, reference.iso),
+        ("aperture", "f/", short.aperture, reference.aperture),
+    ):
+        if a is not None and b is not None and not math.isclose(a, b, rel_tol=0.01):
+            raise DataError(
+                f"{place}: the {what} of “short” is {mark}{a:g}, that of “long” {mark}{b:g}, so the ratio is not that "
+                "of the exposure times. Give it in the column “ratio”."
+            )
 
 
 def _ratio(csv: Path, line: int, text: str) -> float:
