@@ -321,6 +321,35 @@ def test_eld_compares_mosaics(networks: list[str], tmp_path: Path, capsys: pytes
     gone.unlink()
     assert main([*arguments, "--weights", networks[0]]) == 1
     assert f"  {gone}\n" in capsys.readouterr().err
+    assert len(select(find_protocol("eld-SonyA7S2-x100"), data).pairs) == 30  # another ratio's file
+    partial = select(find_protocol("eld-SonyA7S2-x200"), data, is_partial=True)
+    assert partial.deviation == "29 of 30 images"
+    assert [str(gone) in message for message in partial.left_out] == [True]
+
+
+def test_parts_of_eld_and_of_own_pairs_are_scored(
+    networks: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_eld(tmp_path / "eld", scenes=2)
+    (data / "SonyA7S2" / "scene-2" / "IMG_0004.ARW").write_bytes(b"no photograph")
+    protocol = find_protocol("eld-SonyA7S2-x100")
+    selection = select(protocol, data, is_partial=True)
+    assert selection.deviation == "5 of 30 images"
+    with pytest.raises(DataError, match="60 of the 60 files of SonyA7S2 at ×100"):
+        select(protocol, tmp_path, is_partial=True)
+    table = tmp_path / "pairs.csv"
+    place = "eld/SonyA7S2/scene-1"
+    lines = [f"{place}/IMG_0004.ARW,{place}/IMG_0006.ARW,100\n", f"{place}/none.ARW,{place}/IMG_0006.ARW,100\n"]
+    table.write_text("".join(["short,long,ratio\n", *lines]))
+    arguments = ["evaluate", "pairs", "--data", str(table), "--out", str(tmp_path / "out"), "--weights", networks[0]]
+    assert main(arguments) == 1
+    assert "pairs.csv, line 3: " in capsys.readouterr().err
+    assert main([*arguments, "--partial", "--ratio", "known"]) == 0
+    assert "left out: " in capsys.readouterr().out
+    assert [record.deviation for record in read_records(tmp_path / "out" / "records.jsonl")] == ["1 of 2 images"]
+    table.write_text("".join(["short,long,ratio\n", lines[1]]))
+    with pytest.raises(DataError, match=r"no pair in .* can be scored:\n.*line 2: .*none\.ARW"):
+        select(find_protocol("pairs"), table, is_partial=True)
 
 
 def test_own_pairs_are_scored(networks: list[str], tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from alen.data.own import own_pairs
-from alen.errors import DataError, NotRawError
+from alen.errors import DataError, NotRawError, RawNotFoundError
 from alen.raw import RawHeader, read_header
 from miniature import write_exposure
 
@@ -104,7 +104,6 @@ def test_a_ratio_is_given_where_more_than_the_time_differs(
         ("short,long,long\n", "line 1: expected the header"),
         ("short,long\n", "no pairs in it"),
         ("short,long\na/short 1.arw,a/long.dng\na/short 1.arw\n", "line 3: “long” is empty"),
-        ("short,long\na/missing.arw,a/long.dng\n", r"line 2: .*missing\.arw: there is no such file"),
         ("short,long\na/short 1.arw,a/long.dng,1,2\n", "line 2: there are more values"),
         ("short,long\na/long.dng,a/short 1.arw\n", "line 2: .* swapped"),
         ("short,long,ratio\na/short 1.arw,a/long.dng,many\n", "line 2: the ratio .*many"),
@@ -126,5 +125,17 @@ def test_what_cannot_be_read(folder: Path) -> None:
     (folder / "binary.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="cannot be read"):
         own_pairs(folder / "binary.csv")
-    with pytest.raises(NotRawError, match=r"text\.arw"):
+    with pytest.raises(NotRawError, match=r"pairs\.csv, line 2: .*text\.arw"):
         own_pairs(listed(folder, "short,long\ntext.arw,a/long.dng\n"))
+    with pytest.raises(RawNotFoundError, match=r"pairs\.csv, line 2: .*missing\.arw: there is no such file"):
+        own_pairs(listed(folder, "short,long\na/missing.arw,a/long.dng\n"))
+
+
+def test_what_cannot_be_read_may_be_left_out(folder: Path) -> None:
+    lines = "text.arw,a/long.dng\na/short 1.arw,a/long.dng\nb/short 1.arw,b/missing.dng\n"
+    left_out: list[str] = []
+    (pair,) = own_pairs(listed(folder, f"short,long\n{lines}"), left_out=left_out)
+    assert pair.name == "a-short 1-long"  # as if all were there
+    assert ["line 2" in left_out[0], "line 4" in left_out[1], len(left_out)] == [True, True, 2]
+    with pytest.raises(DataError, match="line 2: the ratio"):
+        own_pairs(listed(folder, f"short,long,ratio\na/short 1.arw,a/long.dng,none\n{lines}"), left_out=left_out)

@@ -92,6 +92,8 @@ def run(
     print(f"{chosen.name}: {size}; the records are in {folder}")
     if selection.deviation:
         print(f"  deviates from the protocol: {selection.deviation}")
+    for message in selection.left_out:
+        print(f"  left out: {message}")
     if lpips is None and chosen.domain == "picture":
         print("  LPIPS is left out: no weights file was named (--lpips FILE)")
     elif lpips is not None and chosen.domain == "mosaic":

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from alen.data.exposures import RawPair
-from alen.errors import DataError, SettingsError
+from alen.errors import DataError, RawError, SettingsError
 from alen.raw import RawHeader, read_header
 
 CAMERAS: Final[Mapping[str, str]] = {
@@ -69,7 +69,7 @@ class EldReport:
         return f"ELD, {self.camera}, in {self.folder}\n  {there} of {self.files} files of {SCENES} scenes; {state}"
 
 
-def eld_pairs(folder: Path, camera: str, ratio: int) -> list[RawPair]:
+def eld_pairs(folder: Path, camera: str, ratio: int, *, left_out: list[str] | None = None) -> list[RawPair]:
     """Return the 30 pairs of a camera at a ratio, by scene and ISO speed.
 
     Exposure times are read from the files, since neither names nor lists tell them. The ratio of a pair is that of
@@ -79,6 +79,8 @@ def eld_pairs(folder: Path, camera: str, ratio: int) -> list[RawPair]:
         folder: The folder that holds SonyA7S2/ and the others.
         camera: One of `CAMERAS`.
         ratio: 100 or 200.
+        left_out: Gets the messages of pairs whose files are missing or cannot be used, and the others are returned;
+            None raises instead.
 
     Raises:
         SettingsError: The camera or the ratio is not one of the set's.
@@ -87,27 +89,35 @@ def eld_pairs(folder: Path, camera: str, ratio: int) -> list[RawPair]:
     """
     numbered = _numbered(folder, camera, (ratio,))
     missing = _missing(numbered)
-    if missing:
+    if missing and left_out is None:
         raise DataError(f"{folder}: {len(missing):,} files of {camera} are missing, the first is {missing[0]}.")
     headers: dict[Path, RawHeader] = {}
-    for _, short, reference in numbered:
-        for path in (short, reference):
-            if path not in headers:
-                headers[path] = read_header(path)
-    return [_pair(scene, camera, ratio, short, reference, headers) for scene, short, reference in numbered]
+    pairs = []
+    for scene, short, reference in numbered:
+        try:
+            for path in (short, reference):
+                if path not in headers:
+                    headers[path] = read_header(path)
+        except RawError as error:
+            if left_out is None:
+                raise
+            left_out.append(str(error))
+            continue
+        pairs.append(_pair(scene, camera, ratio, short, reference, headers))
+    return pairs
 
 
-def check(folder: Path, camera: str) -> EldReport:
-    """Look for the files of a camera that pairs at ×100 and ×200 need.
+def check(folder: Path, camera: str, ratios: tuple[int, ...] = RATIOS) -> EldReport:
+    """Look for the files of a camera that pairs at some ratios need.
 
     Returns:
         The report; ``str`` of it is readable.
 
     Raises:
-        SettingsError: The camera is not one of the set's.
+        SettingsError: The camera or a ratio is not one of the set's.
         DataError: There is no such folder.
     """
-    numbered = _numbered(folder, camera, RATIOS)
+    numbered = _numbered(folder, camera, ratios)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder. Name the folder that holds {camera}/.")
     files = {path for _, short, reference in numbered for path in (short, reference)}

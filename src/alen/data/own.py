@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from alen.data.exposures import RawPair
-from alen.errors import DataError
+from alen.errors import DataError, RawError
 from alen.raw import RawHeader, read_header
 
 _REQUIRED: Final = ("short", "long")
@@ -41,7 +41,7 @@ class _Line:
     """The given scene."""
 
 
-def own_pairs(csv: Path) -> list[RawPair]:
+def own_pairs(csv: Path, *, left_out: list[str] | None = None) -> list[RawPair]:
     """Read the pairs of a CSV.
 
     Exposure times come from the files. Without a ratio it is the times' (ISO speed and aperture have to be equal then),
@@ -49,10 +49,12 @@ def own_pairs(csv: Path) -> list[RawPair]:
 
     Args:
         csv: UTF-8, with the header ``short,long[,ratio][,scene]``; paths are relative to its folder.
+        left_out: Gets the messages of pairs whose RAW files are missing or cannot be used, and the others are returned;
+            None raises instead.
 
     Raises:
         DataError: The file cannot be read, or a line is wrong; the message names the line.
-        RawError: A RAW file cannot be used.
+        RawError: A RAW file is missing or cannot be used; the message names the line.
     """
     try:
         with csv.open(encoding="utf-8-sig", newline="") as file:
@@ -68,8 +70,16 @@ def own_pairs(csv: Path) -> list[RawPair]:
         raise DataError(f"{csv}: there are no pairs in it. Each line is a short exposure and its reference.")
     lines = [_read_line(csv, number, row) for number, row in rows]
     _check_twice(csv, lines)
-    told = zip(lines, _names(csv, lines), _scenes(csv, lines), strict=True)
-    return [_pair(csv, line, name, scene) for line, name, scene in told]
+    pairs = []
+    for line, name, scene in zip(lines, _names(csv, lines), _scenes(csv, lines), strict=True):
+        try:
+            pairs.append(_pair(csv, line, name, scene))
+        except RawError as error:
+            message = f"{csv}, line {line.number}: {error}"
+            if left_out is None:
+                raise type(error)(message) from error
+            left_out.append(message)
+    return pairs
 
 
 def _check_columns(csv: Path, columns: list[str]) -> None:
@@ -79,7 +89,7 @@ def _check_columns(csv: Path, columns: list[str]) -> None:
 
 
 def _read_line(csv: Path, number: int, row: Mapping[str | None, str | list[str] | None]) -> _Line:
-    """Return what a line says."""
+    """Return what a line says; the files need not be there."""
     if None in row:  # where csv puts what has no column
         raise DataError(f"{csv}, line {number}: there are more values than columns.")
     values = {str(name): value.strip() for name, value in row.items() if isinstance(value, str)}
@@ -88,12 +98,7 @@ def _read_line(csv: Path, number: int, row: Mapping[str | None, str | list[str] 
         text = values.get(column, "")
         if not text:
             raise DataError(f"{csv}, line {number}: “{column}” is empty. Name a RAW file, relative to the list.")
-        path = csv.parent / text
-        if not path.exists():
-            raise DataError(
-                f"{csv}, line {number}: “{column}” is {path}: there is no such file. Paths are relative to the list."
-            )
-        paths.append(path)
+        paths.append(csv.parent / text)
     short, reference = paths
     ratio = _ratio(csv, number, values["ratio"]) if values.get("ratio") else None
     return _Line(number=number, short=short, reference=reference, ratio=ratio, scene=values.get("scene") or None)

@@ -135,8 +135,13 @@ class EldProtocol:
         part = "whole frames" if self.crop_px is None else f"central {self.crop_px // 2}² packed pixels"
         return f"ELD, {self.camera}, ×{self.ratio}, 10 scenes at ISO 800, 1600 and 3200, {part}"
 
-    def pairs(self, data: Path) -> list[RawPair]:
+    def pairs(self, data: Path, *, left_out: list[str] | None = None) -> list[RawPair]:
         """Return the pairs in the folder ``data``; their exposure times stand in the files, so these have to be there.
+
+        Args:
+            data: Folder of the data set.
+            left_out: Gets the messages of pairs whose files are missing or cannot be used, and the others are returned;
+                None raises instead.
 
         Raises:
             DataError: Files are missing, named one by one, or the folder has another layout.
@@ -144,14 +149,15 @@ class EldProtocol:
         """
         from alen.data.eld import check, eld_pairs
 
-        report = check(data, self.camera)
-        if report.missing:
+        report = check(data, self.camera, (self.ratio,))
+        if report.missing and (left_out is None or len(report.missing) == report.files):
             lines = "\n".join(f"  {path}" for path in report.missing)
             raise DataError(
-                f"{self.name}: {len(report.missing)} of the {report.files} files of {self.camera} at ×100 and ×200 are "
-                f"missing in {data}:\n{lines}\nUnpack the data set there."
+                f"{self.name}: {len(report.missing)} of the {report.files} files of {self.camera} at ×{self.ratio} are "
+                f"missing in {data}:\n{lines}\nUnpack the data set there, or score the pairs that are there with "
+                "--partial."
             )
-        return eld_pairs(data, self.camera, self.ratio)
+        return eld_pairs(data, self.camera, self.ratio, left_out=left_out)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,15 +186,21 @@ class OwnProtocol:
         """Which images, in a sentence."""
         return "own pairs, all of the list"
 
-    def pairs(self, data: Path) -> list[RawPair]:
+    def pairs(self, data: Path, *, left_out: list[str] | None = None) -> list[RawPair]:
         """Return the pairs of the CSV file ``data``.
+
+        Args:
+            data: The file.
+            left_out: Gets the messages of pairs whose files are missing or cannot be used, and the others are returned;
+                None raises instead.
 
         Raises:
             DataError: The file is missing or has other columns.
+            RawError: A RAW file is missing or cannot be used.
         """
         from alen.data.own import own_pairs
 
-        return own_pairs(data)
+        return own_pairs(data, left_out=left_out)
 
 
 Protocol = SidProtocol | EldProtocol | OwnProtocol
@@ -244,6 +256,8 @@ class Selection:
     """In the order of their list."""
     deviation: str
     """Empty if they are the protocol's; else what they are instead, such as "4 of 88 images"."""
+    left_out: tuple[str, ...] = ()
+    """Why others cannot be scored, where that is known before."""
 
 
 def select(protocol: Protocol, data: Path, *, is_partial: bool = False) -> Selection:
@@ -253,13 +267,18 @@ def select(protocol: Protocol, data: Path, *, is_partial: bool = False) -> Selec
         protocol: Which.
         data: Folder of the data set; of `OwnProtocol` the CSV file.
         is_partial: Take what there is and say so, instead of refusing a list with another number of pairs, or pairs
-            without files.
+            without files or with damaged ones.
 
     Raises:
         DataError: Files are missing, named one by one; or the list has not the protocol's number of pairs; or nothing
             is left.
+        RawError: A RAW file that tells its own exposure is missing or cannot be used.
     """
-    pairs = protocol.pairs(data)
+    left_out: list[str] = []
+    if isinstance(protocol, SidProtocol):
+        pairs = protocol.pairs(data)
+    else:
+        pairs = protocol.pairs(data, left_out=left_out if is_partial else None)
     missing = missing_files(pairs)
     if missing and not is_partial:
         raise DataError(_missing_message(protocol, data, pairs, missing))
@@ -270,11 +289,14 @@ def select(protocol: Protocol, data: Path, *, is_partial: bool = False) -> Selec
         )
     gone = set(missing)
     present = tuple(pair for pair in pairs if pair.short not in gone and pair.reference not in gone)
+    if not present and left_out:
+        lines = "\n".join(f"  {message}" for message in left_out)
+        raise DataError(f"{protocol.name}: no pair in {data} can be scored:\n{lines}")
     if not present:
         raise DataError(_missing_message(protocol, data, pairs, missing))
-    expected = protocol.images if protocol.images is not None else len(pairs)
+    expected = protocol.images if protocol.images is not None else len(pairs) + len(left_out)
     deviation = f"{len(present)} of {expected} images" if len(present) != expected else ""
-    return Selection(present, deviation)
+    return Selection(present, deviation, tuple(left_out))
 
 
 def _missing_message(protocol: Protocol, data: Path, pairs: Sequence[RawPair], missing: Sequence[Path]) -> str:
