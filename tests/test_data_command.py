@@ -25,12 +25,31 @@ def test_what_is_there_is_told(sid: Path, capsys: pytest.CaptureFixture[str]) ->
     out = capsys.readouterr().out
     assert out == (
         "See-in-the-Dark, Sony, in sid\n"
-        "  train  2 of 1,865 pairs, 1 of 161 scenes listed; incomplete, 0 files missing\n"
-        "  val    2 of 234 pairs, 1 of 20 scenes listed; incomplete, 0 files missing\n"
-        "  test   2 of 598 pairs, 1 of 50 scenes listed; incomplete, 0 files missing\n"
+        "  train  2 of 1,865 pairs, 1 of 161 scenes listed; incomplete; the list is not the official one\n"
+        "  val    2 of 234 pairs, 1 of 20 scenes listed; incomplete; the list is not the official one\n"
+        "  test   2 of 598 pairs, 1 of 50 scenes listed; incomplete; the list is not the official one\n"
     )
     assert main(["data", "sid", "sid", "--check"]) == 1
     assert sid.is_dir()
+
+
+def test_what_is_there_is_told_without_lists(
+    sid: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for path in sid.glob("*_list.txt"):
+        path.unlink()
+    (sid / "Sony/short/20001_00_0.1s.ARW").unlink()
+    assert main(["data", "sid", "sid", "--split", "val", "--check"]) == 1
+    assert capsys.readouterr().out == (
+        "See-in-the-Dark, Sony, in sid\n"
+        "  val    1 of 234 pairs, 1 of 20 scenes found by their names (no list); "
+        "incomplete; the rest cannot be named without the list\n"
+    )
+    assert not caplog.messages  # the report says it
+    assert main(["data", "sid", "sid", "--split", "val", "--cache", "cache"]) == 0
+    assert [message.split(": ", 1)[1] for message in caplog.messages] == [
+        "there is no such list; 1 pair was derived from the names of the files"
+    ]
 
 
 def test_the_first_ten_missing_files_are_named(sid: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,10 +80,9 @@ def sid(
 
     if download:
         _download(f"sid-{subset}", folder, downloads)
-    report = check_sid(folder, subset)
     chosen: Sequence[Split] = SPLITS if split is None else (split,)
-    parts = [part for part in report.splits if part.split in chosen]
-    missing = [path for part in parts for path in part.missing]
+    report = check_sid(folder, subset, chosen)
+    parts, missing = report.splits, report.missing
     if as_json:
         splits = {
             part.split: {
@@ -104,7 +103,8 @@ def sid(
     if cache is not None:
         present = [part.split for part in parts if part.pairs]
         if missing or not present:
-            raise DataError(f"{folder}: {len(missing):,} files are missing, so no cache was built.")
+            files = f"{count(missing, 'file')} {'is' if len(missing) == 1 else 'are'} missing"
+            raise DataError(f"{folder}: {files if missing else 'there are no pairs'}, so no cache was built.")
         sets = {str(name): sid_pairs(folder, subset, name) for name in present}
         if first_frames:
             sets = {name: [pair for pair in pairs if "_00_" in pair.short.stem] for name, pairs in sets.items()}

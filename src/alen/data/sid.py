@@ -122,6 +122,17 @@ class SplitReport:
         """True if all official pairs are there with their files."""
         return not self.missing and self.pairs == self.official_pairs and self.scenes == self.official_scenes
 
+    @property
+    def state(self) -> str:
+        """Whether it is complete, and what is missing, in words."""
+        if self.is_complete:
+            return "complete"
+        if self.missing:
+            return f"incomplete, {len(self.missing):,} {'file' if len(self.missing) == 1 else 'files'} missing"
+        if self.is_listed:
+            return "incomplete; the list is not the official one"
+        return "incomplete; the rest cannot be named without the list"
+
 
 @dataclass(frozen=True)
 class SidReport:
@@ -132,7 +143,7 @@ class SidReport:
     folder: Path
     """Where it was looked for."""
     splits: tuple[SplitReport, ...]
-    """Training, validation and test."""
+    """Those that were looked for."""
 
     @property
     def is_complete(self) -> bool:
@@ -148,10 +159,9 @@ class SidReport:
         lines = [f"See-in-the-Dark, {SUBSETS[self.subset].folder}, in {self.folder}"]
         for split in self.splits:
             origin = "listed" if split.is_listed else "found by their names (no list)"
-            state = "complete" if split.is_complete else f"incomplete, {len(split.missing):,} files missing"
             lines.append(
                 f"  {split.split:5}  {split.pairs:,} of {split.official_pairs:,} pairs, "
-                f"{split.scenes} of {split.official_scenes} scenes {origin}; {state}"
+                f"{split.scenes} of {split.official_scenes} scenes {origin}; {split.state}"
             )
         return "\n".join(lines)
 
@@ -203,15 +213,12 @@ def sid_pairs(folder: Path, subset: Subset, split: Split) -> list[RawPair]:
         >>> sid_pairs(Path("sid"), "sony", "train")[0].ratio          # doctest: +SKIP
         250.0
     """
-    part = SUBSETS[subset]
-    path = folder / part.list_name(split)
-    if path.exists():
-        found = [(folder / line.short, folder / line.reference) for line in read_list(path)]
-    else:
-        found = _found_pairs(folder, part, split)
-        _log.warning("%s: there is no such list; %d pairs were derived from the names of the files", path, len(found))
-    references = Counter(short for short, _ in dict.fromkeys(found))
-    return [_pair(short, reference, part.folder, references[short] > 1) for short, reference in dict.fromkeys(found)]
+    pairs, is_listed = _pairs(folder, subset, split)
+    if not is_listed:
+        path = folder / SUBSETS[subset].list_name(split)
+        count = f"{len(pairs):,} {'pair was' if len(pairs) == 1 else 'pairs were'}"
+        _log.warning("%s: there is no such list; %s derived from the names of the files", path, count)
+    return pairs
 
 
 def missing_files(pairs: Sequence[RawPair]) -> list[Path]:
@@ -220,8 +227,13 @@ def missing_files(pairs: Sequence[RawPair]) -> list[Path]:
     return [path for path in files if not path.is_file()]
 
 
-def check(folder: Path, subset: Subset) -> SidReport:
+def check(folder: Path, subset: Subset, splits: Sequence[Split] = SPLITS) -> SidReport:
     """Compare what is in a folder with the official counts.
+
+    Args:
+        folder: The folder that holds Sony/ or Fuji/ and the lists.
+        subset: The camera.
+        splits: The parts that are looked for.
 
     Returns:
         The report; ``str`` of it is readable.
@@ -231,14 +243,14 @@ def check(folder: Path, subset: Subset) -> SidReport:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder. Name the folder that holds {SUBSETS[subset].folder}/.")
-    return SidReport(subset, folder, tuple(_check_split(folder, subset, split) for split in SPLITS))
+    return SidReport(subset, folder, tuple(_check_split(folder, subset, split) for split in splits))
 
 
 def _check_split(folder: Path, subset: Subset, split: Split) -> SplitReport:
     part = SUBSETS[subset]
     is_listed = (folder / part.list_name(split)).exists()
     is_found = is_listed or all(_files(folder, part, split, kind) for kind in ("short", "long"))
-    pairs = sid_pairs(folder, subset, split) if is_found else []
+    pairs = _pairs(folder, subset, split)[0] if is_found else []
     return SplitReport(
         split=split,
         pairs=len(pairs),
@@ -248,6 +260,20 @@ def _check_split(folder: Path, subset: Subset, split: Split) -> SplitReport:
         is_listed=is_listed,
         missing=tuple(missing_files(pairs)),
     )
+
+
+def _pairs(folder: Path, subset: Subset, split: Split) -> tuple[list[RawPair], bool]:
+    """Return the pairs of a split, and whether its list is there."""
+    part = SUBSETS[subset]
+    path = folder / part.list_name(split)
+    is_listed = path.exists()
+    if is_listed:
+        found = [(folder / line.short, folder / line.reference) for line in read_list(path)]
+    else:
+        found = _found_pairs(folder, part, split)
+    files = dict.fromkeys(found)
+    references = Counter(short for short, _ in files)
+    return [_pair(short, reference, part.folder, references[short] > 1) for short, reference in files], is_listed
 
 
 def _inner_path(text: str, path: Path, number: int) -> PurePosixPath:
