@@ -309,3 +309,46 @@ def test_the_fused_kernel_takes_what_the_operation_hands_it(monkeypatch: pytest.
     with torch.inference_mode():
         NonLocal(8, query_pool=2, key_grid=3)(torch.randn(2, 8, 14, 22))
     assert rows_lie_together == [True] * 3
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"pairwise": "concat"},
+        {"pairwise": ""},
+        {"normalization": "mean"},
+        {"subsample": "min"},
+        {"query_pool": 0},
+        {"key_pool": 0},
+        {"key_grid": 0},
+        {"inner_channels": 0},
+        {"limit": -1.0},
+        {"limit": 0.0},
+    ],
+)
+def test_words_and_numbers_out_of_range_are_refused(settings: dict[str, Any]) -> None:
+    (name,) = settings
+    with pytest.raises(SettingsError, match=f"^{name} is "):
+        NonLocal(8, **settings)
+    if name in ("pairwise", "normalization", "key_pool", "inner_channels"):
+        with pytest.raises(SettingsError, match=f"^{name} is "):
+            NonLocalBlock(8, **settings)
+
+
+def test_features_without_a_batch_are_refused() -> None:
+    for layer in (NonLocal(4), NonLocal(4, query_pool=2), NonLocalBlock(4)):
+        with pytest.raises(SettingsError, match=r"got \(4, 6, 6\)"):
+            layer(torch.zeros(4, 6, 6))
+
+
+@pytest.mark.parametrize("side", [1, 7, 8, 9, 10, 23])
+@pytest.mark.parametrize("pool", [2, 3, 4, 7])
+def test_results_are_repeated_where_their_queries_were_averaged(pool: int, side: int) -> None:
+    torch.manual_seed(0)
+    layer, whole = NonLocal(4, query_pool=pool), NonLocal(4)
+    whole.load_state_dict(layer.state_dict())
+    x = _features(2, 4, side, side + 2, dtype=torch.float32)
+    with torch.inference_mode():
+        y = whole(F.avg_pool2d(x, pool, ceil_mode=True))
+        expected = y.repeat_interleave(pool, dim=2).repeat_interleave(pool, dim=3)[:, :, :side, : side + 2]
+        assert torch.equal(layer(x), expected)

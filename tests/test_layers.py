@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from alen import color
+from alen.errors import SettingsError
 from alen.models.layers import (
     ChannelAttentionBlock,
     InvertedShuffle,
@@ -39,6 +40,12 @@ def test_inverted_shuffle_is_unshuffle_and_convolution() -> None:
     shuffle = InvertedShuffle(5, 7)
     x = _features(3, 5, 6, 14)
     torch.testing.assert_close(shuffle(x), shuffle.select(F.pixel_unshuffle(x, 2)))
+
+
+@pytest.mark.parametrize("size", [(7, 6), (6, 7)])
+def test_inverted_shuffle_refuses_odd_sides(size: tuple[int, int]) -> None:
+    with pytest.raises(SettingsError, match=f"{size[0]} × {size[1]}"):
+        InvertedShuffle(3, 4)(_features(1, 3, *size))
 
 
 @pytest.mark.parametrize("kind", ["isl", "max", "strided"])

@@ -9,7 +9,8 @@ functions that are softmaxes run through the fused kernel, which never builds th
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -80,6 +81,10 @@ class NonLocal(nn.Module):
     With ``query_pool`` > 1 the input is averaged before everything and the result repeated to the input's size
     (nearest); ``key_pool`` reduces keys and values further; ``key_grid`` averages them to a fixed number of cells
     instead, so that a small crop and a whole frame meet the same number of keys.
+
+    Raises:
+        SettingsError: An argument is none of the words or out of its range, or two of them exclude each other; on use:
+            the features are not (N, C, H, W).
     """
 
     def __init__(
@@ -96,6 +101,21 @@ class NonLocal(nn.Module):
         limit: float | None = None,
     ) -> None:
         super().__init__()
+        _check_word("pairwise", pairwise, get_args(Pairwise))
+        _check_word("subsample", subsample, get_args(Subsample))
+        if normalization is not None:
+            _check_word("normalization", normalization, get_args(Normalization))
+        counts = {
+            "inner_channels": inner_channels,
+            "query_pool": query_pool,
+            "key_pool": key_pool,
+            "key_grid": key_grid,
+        }
+        for name, count in counts.items():
+            if count is not None and count < 1:
+                raise SettingsError(f"{name} is at least 1; got {count}.")
+        if limit is not None and not 0 < limit < math.inf:
+            raise SettingsError(f"limit is a positive number; got {limit}.")
         if normalization is None:
             normalization = "sum" if pairwise in ("gaussian", "embedded_gaussian") else "count"
         if pairwise == "dot_product" and normalization == "sum":
@@ -122,12 +142,16 @@ class NonLocal(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the non-local features of x, (N, C, H, W) → (N, C, H, W)."""
-        pooled = F.avg_pool2d(x, self.query_pool, ceil_mode=True) if self.query_pool > 1 else x  # (N, C, h, w)
+        pooled = self._pooled(x)  # (N, C, h, w)
         query, key, value = self.project_inputs(pooled)
         y = self.attend(query, key, value)  # (N, hw, D)
         y = y.transpose(1, 2).reshape(y.shape[0], -1, *pooled.shape[2:])  # (N, D, h, w)
-        y = self.project(y)
-        return F.interpolate(y, size=x.shape[2:], mode="nearest") if self.query_pool > 1 else y
+        projected: Tensor = self.project(y)
+        if self.query_pool == 1:
+            return projected
+        # to whole cells and cut off: scaled to x's size directly, the cells would not be those that were averaged
+        cells = [self.query_pool * side for side in projected.shape[2:]]
+        return F.interpolate(projected, size=cells, mode="nearest-exact")[:, :, : x.shape[2], : x.shape[3]]
 
     def project_inputs(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries (N, P, D), keys (N, M, D) and values (N, M, D) of pooled features (N, C, h, w)."""
@@ -164,8 +188,7 @@ class NonLocal(nn.Module):
 
     def attention(self, x: Tensor) -> Tensor:
         """Return the normalized weights (N, P, M) with which position i of x sees key j, for looking at them."""
-        pooled = F.avg_pool2d(x, self.query_pool, ceil_mode=True) if self.query_pool > 1 else x
-        query, key, _ = self.project_inputs(pooled)
+        query, key, _ = self.project_inputs(self._pooled(x))
         query, key = self._limited(query, key)
         if self.pairwise in ("gaussian", "embedded_gaussian") and self.normalization == "sum":
             return torch.softmax(query @ key.transpose(1, 2), dim=2)
@@ -173,6 +196,12 @@ class NonLocal(nn.Module):
         if self.normalization == "sum":
             return weights / weights.sum(dim=2, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
         return weights / key.shape[1]
+
+    def _pooled(self, x: Tensor) -> Tensor:
+        """Return the features the queries are made of, (N, C, h, w)."""
+        if x.ndim != 4:
+            raise SettingsError(f"Features are (N, C, H, W); got {tuple(x.shape)}. Add the batch's axis: x[None].")
+        return F.avg_pool2d(x, self.query_pool, ceil_mode=True) if self.query_pool > 1 else x
 
     def _limited(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
         """Return queries and keys whose products lie within ± `limit`."""
@@ -193,8 +222,9 @@ class NonLocal(nn.Module):
 class NonLocalBlock(nn.Module):
     """The non-local operation as a residual block, z = x + W y, to be put into any network.
 
-    W starts at zero, so that a pretrained network does not change when the block is inserted. The arguments are those
-    of `NonLocal`; ``key_pool=2`` is the subsampling trick of the paper.
+    W starts at zero, so that a pretrained network does not change when the block is inserted. The arguments
+    ``pairwise``, ``normalization`` and ``key_pool`` are those of `NonLocal`, the others stay as they are by default
+    there; ``key_pool=2`` is the subsampling trick of the paper.
     """
 
     def __init__(
@@ -218,3 +248,9 @@ class NonLocalBlock(nn.Module):
         """Return x + W y, (N, C, H, W) → (N, C, H, W)."""
         result: Tensor = x + self.nonlocal_operation(x)
         return result
+
+
+def _check_word(name: str, word: str, words: tuple[str, ...]) -> None:
+    """Raise SettingsError unless a word is one of those an argument takes."""
+    if word not in words:
+        raise SettingsError(f"{name} is one of {', '.join(words)}; got {word!r}.")

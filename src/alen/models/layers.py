@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from alen.errors import SettingsError
 from alen.models.attention import ChannelGate, NonLocal, Pairwise
 
 Downsample = Literal["isl", "max", "strided"]
@@ -129,7 +130,9 @@ class InvertedShuffle(nn.Module):
         self.select = nn.Conv2d(4 * in_channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return half-size features; H and W even."""
+        """Return half-size features; H and W even, else SettingsError."""
+        if x.shape[-2] % 2 or x.shape[-1] % 2:
+            raise SettingsError(f"The inverted shuffle halves even sides; got {x.shape[-2]} × {x.shape[-1]}.")
         weight = self.select.weight
         folded = weight.view(weight.shape[0], -1, 2, 2)
         return F.conv2d(x, folded, self.select.bias, stride=2)
