@@ -352,3 +352,16 @@ def test_results_are_repeated_where_their_queries_were_averaged(pool: int, side:
         y = whole(F.avg_pool2d(x, pool, ceil_mode=True))
         expected = y.repeat_interleave(pool, dim=2).repeat_interleave(pool, dim=3)[:, :, :side, : side + 2]
         assert torch.equal(layer(x), expected)
+
+
+@pytest.mark.parametrize(("pairwise", "normalization"), _FORMS)
+def test_an_inserted_block_changes_nothing_however_large_the_features(pairwise: Any, normalization: Any) -> None:
+    torch.manual_seed(0)
+    block = NonLocalBlock(64, pairwise=pairwise, normalization=normalization)
+    x = 30 * _features(1, 64, 8, 8, dtype=torch.float32)
+    x.requires_grad_()
+    y = block(x)
+    assert torch.equal(y, x)
+    y.sum().backward()
+    assert x.grad is not None
+    assert all(torch.isfinite(gradient).all() for gradient in (x.grad, block.nonlocal_operation.project.weight.grad))

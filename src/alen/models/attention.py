@@ -74,6 +74,8 @@ class NonLocal(nn.Module):
 
     C is Σ_j f ("sum": for the Gaussian pair a softmax over the keys j) or the number of keys N ("count"). The default
     is the paper's: "sum" for the Gaussian pair, "count" for the others. There is no factor 1/√d.
+    With "count" the exponents of the Gaussian pair are bounded at half of what the type's exp can hold (44 in float32):
+    a sum of greater ones overflows. Beyond, positions are told apart no more, and no gradient flows: prefer "sum".
 
     With ``limit`` L the embedded Gaussian compares directions alone, f = exp(L · cos(θ(x_i), φ(x_j))): free products
     grow in training until every position sees one key alone, and where a softmax has hardened it has no gradient left.
@@ -179,12 +181,18 @@ class NonLocal(nn.Module):
         return weights @ value / key.shape[1]
 
     def pairwise_weights(self, query: Tensor, key: Tensor) -> Tensor:
-        """Return f(query_i, key_j) before normalization, (N, P, M), of queries and keys as they are compared."""
+        """Return f(query_i, key_j) before normalization, (N, P, M), of queries and keys as they are compared.
+
+        Of the Gaussian pair the exponent is bounded, as it is for the normalization "count".
+        """
         if self.pairwise == "concatenation":
             left, right = self.weigh.weight.chunk(2, dim=1)  # wᵀ[θ, φ] = w₁ᵀθ + w₂ᵀφ: no concatenation is built
             return F.relu(query @ left.T + (key @ right.T).transpose(1, 2))
         product = query @ key.transpose(1, 2)
-        return product if self.pairwise == "dot_product" else product.exp()
+        if self.pairwise == "dot_product":
+            return product
+        # at most the root of the type's largest number, which leaves room for the sum over the keys, and for values
+        return product.clamp_max(0.5 * math.log(torch.finfo(product.dtype).max)).exp()
 
     def attention(self, x: Tensor) -> Tensor:
         """Return the normalized weights (N, P, M) with which position i of x sees key j, for looking at them."""
