@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_torch_file
 from torch import Tensor
 
 from alen.cli import main
@@ -219,3 +221,36 @@ def test_nothing_is_unpickled(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         with pytest.raises(WeightsError, match=name):
             read_state_dict(tmp_path / name)
     assert "unpickled" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_every_floating_point_type_is_read(dtype: torch.dtype, suffix: str, tmp_path: Path) -> None:
+    tensors = {"conv.weight": torch.randn(3, 4).to(dtype)}
+    path = tmp_path / f"port{suffix}"
+    if suffix == ".pth":
+        torch.save(tensors, path)
+    else:
+        save_torch_file(tensors, path)
+    found = read_state_dict(path)["conv.weight"]
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, tensors["conv.weight"].float().numpy())
+
+
+def test_parameters_and_suffixes_in_capitals_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "PORT.PTH"
+    torch.save({"a": torch.nn.Parameter(torch.ones(2))}, path)
+    np.testing.assert_array_equal(read_state_dict(path)["a"], [1, 1])
+
+
+def test_what_only_has_the_suffix_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.pth").write_bytes(b"hello world, this is no pickle")
+    (tmp_path / "b.pth").write_bytes(b"")
+    with (tmp_path / "c.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    with zipfile.ZipFile(tmp_path / "d.npz", "w") as archive:
+        archive.writestr("notes.txt", "no array")
+    save_torch_file({"steps": torch.tensor([3])}, tmp_path / "e.safetensors")
+    for file_path in sorted(tmp_path.iterdir()):
+        with pytest.raises(WeightsError, match=file_path.name):
+            read_state_dict(file_path)

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_torch_file
 
 from alen.config import FILTERS, AlenConfig, SidUnetConfig
 from alen.errors import WeightsError
@@ -190,3 +192,11 @@ def test_shipped_weights_fit_their_network() -> None:
         shapes = {key: array.shape for key, array in weights.arrays.items()}
         assert shapes == {key: array.shape for key, array in _arrays(weights.config).items()}
         assert all(np.isfinite(array).all() for array in weights.arrays.values())
+
+
+@pytest.mark.parametrize(("metadata", "message"), [({}, "without the header"), ({"alen": "{}"}, "of a type that is")])
+def test_a_type_that_numpy_has_not_is_refused(tmp_path: Path, metadata: dict[str, str], message: str) -> None:
+    path = tmp_path / "bf16.safetensors"
+    save_torch_file({"a": torch.ones(2, dtype=torch.bfloat16)}, path, metadata=metadata)
+    with pytest.raises(WeightsError, match=rf"bf16\.safetensors: .*{message}"):
+        load_weights(path)

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,9 @@ from safetensors import SafetensorError, safe_open
 
 from alen.config import AlenConfig, SidUnetConfig
 from alen.errors import WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Arrays = dict[str, NDArray[np.float32]]
 
@@ -51,18 +55,18 @@ def read_state_dict(path: Path) -> Arrays:
     """
     if not path.is_file():
         raise WeightsError(f"{path}: no such file.")
+    suffix = path.suffix.lower()
     try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, framework="numpy") as file:
-                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        elif path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                found = {name: archive[name] for name in archive.files}
-        elif path.suffix in (".pth", ".pt"):
+        if suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:  # numpy has no bfloat16
+                found = {name: _array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        elif suffix == ".npz":
+            found = _read_archive(path)
+        elif suffix in (".pth", ".pt"):
             found = _read_torch(path)
         else:
             raise WeightsError(f"{path}: expected .safetensors, .npz or .pth.")
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, SafetensorError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, SafetensorError) as error:
         raise WeightsError(f"{path}: cannot be read as tensors by name ({error}).") from error
     for name, array in found.items():
         if not np.issubdtype(array.dtype, np.floating):
@@ -129,21 +133,39 @@ def convert_alen(
     return {name: np.ascontiguousarray(array) for name, array in ours.items()}, config
 
 
-def _read_torch(path: Path) -> dict[str, NDArray[np.generic]]:
-    """Read a state dict that torch saved; its unpickler is limited to tensors."""
-    from pickle import UnpicklingError
+def _read_archive(path: Path) -> dict[str, NDArray[Any]]:
+    """Read the arrays of an .npz file; ValueError if it holds anything else."""
+    archive = np.load(path, allow_pickle=False)
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise ValueError("it is a single array without a name")
+    with archive:
+        found = {name: archive[name] for name in archive.files}
+    for name, array in found.items():
+        if not isinstance(array, np.ndarray):
+            raise ValueError(f"{name} in it is no array")
+    return found
 
+
+def _read_torch(path: Path) -> dict[str, NDArray[Any]]:
+    """Read a state dict that torch saved; its unpickler is limited to tensors."""
     import torch
 
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError) as error:
+    except Exception as error:  # a damaged pickle makes the unpickler raise anything, down to a KeyError
         raise WeightsError(f"{path}: torch finds no plain state dict in it ({error}).") from error
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
     if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
         raise WeightsError(f"{path}: expected tensors by name, a state dict.")
-    return {str(name): value.numpy() for name, value in found.items()}
+    return {str(name): _array(value) for name, value in found.items()}
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    """Return a tensor as an array, of a floating-point type in float32: numpy does not know all that torch does."""
+    tensor = tensor.detach()
+    array: NDArray[Any] = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    return array
 
 
 def _stripped(name: str) -> str:

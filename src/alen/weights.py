@@ -169,13 +169,15 @@ def load_weights(path: Path) -> Weights:
     try:
         with safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get("alen")
+            if text is None:
+                raise WeightsError(f"{path}: a safetensors file, but without the header that alen writes.")
             arrays = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: no such weights file. `alen models` lists those that ship.") from error
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path}: is not a readable safetensors file ({error}).") from error
-    if text is None:
-        raise WeightsError(f"{path}: a safetensors file, but without the header that alen writes.")
+    except TypeError as error:  # numpy has no such type
+        raise WeightsError(f"{path}: its numbers are of a type that is not read ({error}). Store float32.") from error
     try:
         header = json.loads(text)
         if header["format"] not in range(1, FORMAT + 1):
