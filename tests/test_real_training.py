@@ -11,14 +11,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 
 from alen.config import AlenConfig
 from alen.data.cache import PairCache
+from alen.data.sid import Split, sid_pairs
 from alen.errors import DataError, TrainingError
-from alen.training.loop import train
+from alen.training.config import Stage
+from alen.training.loop import _batches, train
+from alen.training.processes import Processes
 from alen.training.recipes import pairs, sid_sony_released
 from alen.training.sources import CachedPairs, own, see_in_the_dark
 from alen.weights import Weights, load_weights
@@ -146,6 +150,37 @@ def test_own_pairs_of_the_other_filter_array_say_so(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="filter array"):
         train(small(pairs()), source, tmp_path / "run", threads=1, workers=0)
     train(small(pairs("xtrans")), source, tmp_path / "other", threads=1, workers=0)
+
+
+def test_pairs_are_checked_before_the_first_step(cache: Path, tmp_path: Path) -> None:
+    """Also for the patches of the last stage."""
+    stages = (Stage(share=0.5, patch_size=16, batch_size=1), Stage(share=0.5, patch_size=4096, batch_size=1))
+    source = see_in_the_dark(cache, "sony", cache)
+    with pytest.raises(DataError, match=r"have no room for a square of 8192\. Train on smaller patches"):
+        train(dataclasses.replace(small(SONY()), stages=stages), source, tmp_path / "run", threads=1, workers=0)
+    assert not (tmp_path / "run" / "log.csv").exists()
+
+
+def test_mosaics_as_references_are_noticed_before_the_first_step(sony: Path, tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        listed = tuple(sid_pairs(sony, "sony", cast(Split, part)))
+        PairCache.build(listed, tmp_path / "mosaics" / part, reference="mosaic")
+    source = see_in_the_dark(tmp_path / "mosaics", "sony", tmp_path / "mosaics")
+    with pytest.raises(DataError, match="reference='mosaic'"):
+        train(small(SONY()), source, tmp_path / "run", threads=1, workers=0)
+    assert not (tmp_path / "run" / "log.csv").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_a_worker_meets_is_told_plainly(sony: Path, tmp_path: Path, workers: int) -> None:
+    source = see_in_the_dark(sony, "sony", tmp_path / "cache")
+    source.prepare()
+    pairs = source.pairs(small(SONY()))
+    for array in (tmp_path / "cache" / "train").glob("*.npy"):
+        array.write_bytes(b"damaged since")
+    batches = _batches(pairs, small(SONY()), 0, workers, Processes.join("cpu"))
+    with pytest.raises(DataError, match=r"^[^\n]*\.npy: the array cannot be read"):
+        next(batches)
 
 
 def _command(data: Path, run: Path, *, batch: int, processes: int = 1, resume: bool = False) -> list[str]:

@@ -43,8 +43,8 @@ class RealPairs(Dataset[tuple[Tensor, Tensor]]):
         names: Of the pairs to take; by default all.
 
     Raises:
-        DataError: There are no pairs; on access: a mosaic has another filter array than the network, is smaller than
-            the square, or has another size than its reference.
+        DataError: There are no pairs; on access, and by `check`: a mosaic has another filter array than the network,
+            is smaller than the square, or has another size than its reference.
     """
 
     def __init__(
@@ -71,6 +71,11 @@ class RealPairs(Dataset[tuple[Tensor, Tensor]]):
         """Scenes; an epoch has as many squares."""
         return len(self._scenes)
 
+    def check(self, size: int) -> None:
+        """Raise DataError unless every pair is fit for squares of this packed size; only headers are read."""
+        for index in (index for exposures in self._scenes for index in exposures):
+            check_pair(self.cache, index, self.network, size)
+
     def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, Tensor]:
         index, size = item
         epoch, position = divmod(index, self.scenes)
@@ -84,6 +89,12 @@ class RealPairs(Dataset[tuple[Tensor, Tensor]]):
         if rng.random() < 0.5:
             planes, truth = planes.transpose(0, 2, 1), truth.transpose(0, 2, 1)
         return torch.from_numpy(np.ascontiguousarray(planes)), torch.from_numpy(np.ascontiguousarray(truth))
+
+
+def check_pair(cache: PairCache, index: int, network: AlenConfig | SidUnetConfig, size: int) -> None:
+    """Raise DataError unless squares of a packed size can be cut out of a pair for a network."""
+    _check_sizes(cache, index)
+    _cells(cache, index, network, size)
 
 
 def random_square(
@@ -122,11 +133,8 @@ def square(
     Raises:
         DataError: The mosaic has another filter array, or another size than its reference.
     """
+    _check_sizes(cache, index)
     short, picture, pair = cache.short(index), cache.reference(index), cache.pairs[index]
-    if picture.shape != (*short.mosaic.shape, 3):
-        raise DataError(
-            f"{pair.name}: short exposure and reference differ in size: {short.mosaic.shape}, {picture.shape}."
-        )
     standard = reference(network.cfa)
     y, x = _phase(short.cfa, standard, pair.name)
     top, left, side = y + standard.size * cell[0], x + standard.size * cell[1], network.shuffle * size
@@ -175,6 +183,15 @@ def network_planes(
         levels = np.clip(normalized * np.float32(ratio), 0, 1)
     packed: NDArray[np.float32] = pack_any(levels, cfa)
     return packed
+
+
+def _check_sizes(cache: PairCache, index: int) -> None:
+    """Raise DataError unless a pair's picture lies on its short exposure."""
+    mosaic, picture = cache.short(index).mosaic, cache.reference(index)
+    if picture.shape != (*mosaic.shape, 3):
+        raise DataError(
+            f"{cache.pairs[index].name}: short exposure and reference differ in size: {mosaic.shape}, {picture.shape}."
+        )
 
 
 def _phase(cfa: CFA, standard: CFA, name: str) -> tuple[int, int]:

@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from alen.allocator import keep_freed_memory
 from alen.config import AlenConfig, SidUnetConfig
-from alen.errors import SettingsError, TrainingError
+from alen.errors import AlenError, SettingsError, TrainingError
 from alen.models.alen import Alen
 from alen.models.attention import ChannelGate
 from alen.models.sid_unet import SidUnet
@@ -268,15 +268,43 @@ def _batches(
     pairs: Dataset[tuple[Tensor, Tensor]], config: TrainingConfig, start: int, workers: int, processes: Processes
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the batches of steps ``start`` to the last, made ahead by other processes."""
-    loader = DataLoader(
-        pairs,
+    loader: DataLoader[Any] = DataLoader(
+        _Telling(pairs),
+        collate_fn=_collate,
         batch_sampler=_Plan(config, start, processes),
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_start_worker,
         multiprocessing_context="forkserver" if workers else None,
     )
-    return iter(loader)
+    return _without_errors(iter(loader))
+
+
+def _without_errors(batches: Iterator[Any]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield batches, and raise what a worker met as it was: torch would wrap it in the worker's traceback."""
+    for batch in batches:
+        if isinstance(batch, AlenError):
+            raise batch
+        yield batch
+
+
+class _Telling(Dataset[Any]):
+    """Pairs, or the error of alen in place of one that cannot be made."""
+
+    def __init__(self, pairs: Dataset[tuple[Tensor, Tensor]]) -> None:
+        self.pairs = pairs
+
+    def __getitem__(self, item: Any) -> tuple[Tensor, Tensor] | AlenError:
+        try:
+            return self.pairs[item]
+        except AlenError as error:
+            return error
+
+
+def _collate(samples: list[Any]) -> Any:
+    """Return a batch of pairs, or the first error among them."""
+    errors = [sample for sample in samples if isinstance(sample, AlenError)]
+    return errors[0] if errors else default_collate(samples)
 
 
 class _Plan(Sampler[list[tuple[int, int]]]):

@@ -168,7 +168,9 @@ class CachedPairs:
     def pairs(self, config: TrainingConfig) -> RealPairs:
         """Return random squares of the pairs."""
         names = {pair.name for pair in self._train}
-        return RealPairs(PairCache.open(self._train_cache), config.network, seed=config.seed, names=names)
+        pairs = RealPairs(PairCache.open(self._train_cache), config.network, seed=config.seed, names=names)
+        pairs.check(max(stage.patch_size for stage in config.stages))  # now, not hours later
+        return pairs
 
     def validation(self, config: TrainingConfig) -> PairValidation:
         """Return squares from the middle of the pairs held out."""

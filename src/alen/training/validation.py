@@ -17,7 +17,7 @@ from alen.config import AlenConfig, SidUnetConfig
 from alen.data.cache import PairCache
 from alen.data.pairs import make_pair
 from alen.data.photos import PhotoCache, sample_camera, unprocess
-from alen.data.real_pairs import central_square
+from alen.data.real_pairs import central_square, check_pair
 from alen.metrics import psnr, ssim
 from alen.noise import CAMERAS, MeasuredCamera
 from alen.picture import write_picture
@@ -112,6 +112,8 @@ class PairValidation:
             if names is None or pair.name in names:
                 first.setdefault((pair.camera, pair.scene, round(pair.ratio, 1)), index)
         self._chosen = [(ratio, index) for (_, _, ratio), index in first.items()]
+        for _, index in self._chosen:
+            check_pair(cache, index, network, 16)  # the least that `central_square` cuts out
 
     def score(self, network: nn.Module, precision: str) -> dict[float, tuple[float, float]]:
         """Return the mean (PSNR in dB, SSIM) by ratio, of display-encoded pictures clipped to [0, 1]."""
