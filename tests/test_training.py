@@ -198,7 +198,10 @@ def test_divergence_stops_the_run_and_names_the_place(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("alen.training.loop.training_loss", lambda p, *_, **__: p.sum() * float("nan"))
-    with pytest.raises(TrainingError, match=r"Step 1: .* no longer a number \(first in "):
+    with pytest.raises(TrainingError, match=r"Step 1: .* no longer a number \(first in .*\)\. Start with a lower"):
+        train(TINY, photos, tmp_path / "run", workers=0)
+    (tmp_path / "run" / "weights.safetensors").touch()
+    with pytest.raises(TrainingError, match=r"Start from .*weights\.safetensors, .*\(--init\), with a lower"):
         train(TINY, photos, tmp_path / "run", workers=0)
 
 

@@ -167,7 +167,7 @@ def train(
             network.parameters(), math.inf if config.clip_norm is None else config.clip_norm
         )
         if not torch.isfinite(loss) or not torch.isfinite(norm):
-            raise TrainingError(_explain_divergence(step, network, checkpoint))
+            raise TrainingError(_explain_divergence(step, network, final))
         optimizer.step()
         if isinstance(network, Alen):
             network.balance_filters()
@@ -351,10 +351,11 @@ def _average(ema: nn.Module, network: nn.Module, decay: float) -> None:
         torch._foreach_lerp_(averages, values, 1 - decay)
 
 
-def _explain_divergence(step: int, network: nn.Module, checkpoint: Path) -> str:
+def _explain_divergence(step: int, network: nn.Module, weights: Path) -> str:
     broken = [name for name, p in network.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
     where = f"first in {broken[0]}" if broken else "in the loss alone"
+    start = f"from {weights}, which are from before (--init), " if weights.exists() else ""
     return (
-        f"Step {step + 1}: the loss or its gradient is no longer a number ({where}). The last checkpoint, "
-        f"{checkpoint}, is from before; go on from it with a lower learning rate in a new run (--init)."
+        f"Step {step + 1}: the loss or its gradient is no longer a number ({where}). Start {start}"
+        "with a lower learning rate (--lr) in a new folder."
     )
