@@ -14,6 +14,7 @@ import tifffile
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.numpy import save_file
 
 from alen import __version__
 from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb
@@ -817,4 +818,8 @@ def test_interrupting_a_training(
 
     monkeypatch.setattr(loop, "train", fake)
     assert main(["train", "camera", "--photos", "p", "--out", "r"]) == 130
-    assert "go on with the same command and --resume" in capsys.readouterr().err
+    assert "before anything was saved; start again with the same command" in capsys.readouterr().err
+    Path("r").mkdir(exist_ok=True)
+    save_file({"a": np.zeros(1)}, "r/checkpoint.safetensors", metadata={"step": "1500"})
+    assert main(["train", "camera", "--photos", "p", "--out", "r", "--resume"]) == 130
+    assert "go on from step 1,500 with the same command and --resume" in capsys.readouterr().err

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 import json
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,13 @@ from safetensors.torch import save_file
 from alen.config import FILTERS, AlenConfig, SidUnetConfig
 from alen.errors import DeviceError, SettingsError, TrainingError
 from alen.training import loop
+from alen.training.checkpoint import steps_done
 from alen.training.config import Drop, Stage, TrainingConfig
 from alen.training.loop import StepReport, learning_rate_at
 from alen.training.recipes import camera
 from alen.training.release import release
 from alen.training.sources import Photographs
-from alen.training.validation import VALIDATION_RATIOS
+from alen.training.validation import VALIDATION_RATIOS, PhotoValidation
 from alen.weights import load_weights
 
 TINY = TrainingConfig(
@@ -94,6 +97,52 @@ def test_run_resumes_bit_for_bit(photos: Path, tmp_path: Path) -> None:
         assert curves.format == "PNG"
     assert list((tmp_path / "a" / "tensorboard").iterdir())
     assert not list((tmp_path / "a").glob("*.part"))
+
+
+@pytest.mark.parametrize("at", [3, 5])
+@pytest.mark.parametrize("where", ["report", "average"])
+def test_an_interrupted_run_goes_on_where_it_was(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, at: int
+) -> None:
+    """Between two steps, or in the middle of the weights' change, which is finished first."""
+    average, calls = loop._average, itertools.count(1)
+
+    def interrupt(*given: Any) -> None:
+        if next(calls) == at:
+            signal.raise_signal(signal.SIGINT)
+        if where == "average":
+            average(*given)
+
+    config = dataclasses.replace(TINY, validate_every=6)
+    undisturbed = train(config, photos, tmp_path / "whole", workers=0)
+    with monkeypatch.context() as patched:
+        if where == "average":
+            patched.setattr(loop, "_average", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, photos, tmp_path / "b", workers=0, report=interrupt if where == "report" else None)
+    assert steps_done(tmp_path / "b" / "checkpoint.safetensors") == at
+    steps: list[int] = []
+    resumed = train(config, photos, tmp_path / "b", workers=0, resume=True, report=lambda r: steps.append(r.step))
+    assert steps == list(range(at + 1, 7))
+    losses_a, losses_b = ([row["loss"] for row in _read(tmp_path / run / "log.csv")] for run in ("whole", "b"))
+    assert losses_a == losses_b
+    a, b = load_weights(undisturbed), load_weights(resumed)
+    assert a.facts.scores == b.facts.scores
+    for name, array in a.arrays.items():
+        np.testing.assert_array_equal(array, b.arrays[name])
+
+
+def test_an_interrupted_validation_is_made_again(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PhotoValidation, "score", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(TINY, photos, tmp_path / "run", workers=0)
+    assert steps_done(tmp_path / "run" / "checkpoint.safetensors") == 2
+    train(TINY, photos, tmp_path / "run", workers=0, resume=True)
+    assert [row["step"] for row in _read(tmp_path / "run" / "validation.csv")] == ["3"] * 5 + ["6"] * 5
 
 
 def test_a_resumed_run_keeps_the_scores_of_the_last_validation(photos: Path, tmp_path: Path) -> None:

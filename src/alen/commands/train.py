@@ -187,6 +187,7 @@ _see_in_the_dark("ablation_inverted_shuffle", "sony", "Train the whole network: 
 
 def _run(config: TrainingConfig, source: Source, options: Options, what: str) -> int:
     """Train, and show how it goes; of several processes the first alone."""
+    from alen.training.checkpoint import steps_done
     from alen.training.loop import train as run_training
 
     config = config.in_steps(source.scenes)
@@ -208,7 +209,11 @@ def _run(config: TrainingConfig, source: Source, options: Options, what: str) ->
                 report=progress.report,
             )
     except KeyboardInterrupt:
-        complain(f"interrupted after step {progress.step:,}; go on with the same command and --resume.")
+        saved = steps_done(options.out / "checkpoint.safetensors")
+        if saved:
+            complain(f"interrupted; go on from step {saved:,} with the same command and --resume.")
+        else:
+            complain("interrupted before anything was saved; start again with the same command.")
         return INTERRUPTED
     if is_first:
         use = f"Use them with --model {weights}"

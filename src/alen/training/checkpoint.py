@@ -55,6 +55,15 @@ def save_checkpoint(
         ) from error
 
 
+def steps_done(path: Path) -> int:
+    """Return after how many steps a checkpoint was written; 0 if there is none that can be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return int((file.metadata() or {}).get("step", "0"))
+    except (OSError, ValueError, SafetensorError):
+        return 0
+
+
 def load_checkpoint(
     path: Path,
     *,

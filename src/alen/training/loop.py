@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -74,6 +76,7 @@ def train(
     Started by torchrun, several processes train it together: their batches make one large batch, and only the first
     writes. A run that was killed at any moment and resumed gives the same losses and weights bit for bit as one that
     was not, with as many processes and threads, on the same CPU; on CUDA up to what its kernels round at random.
+    A run that is interrupted (KeyboardInterrupt) first writes the weights and the checkpoint of the last whole step.
 
     Args:
         config: The recipe.
@@ -140,66 +143,82 @@ def train(
     scores: Mapping[str, Any] = {}  # of the last validation
     if start and final.exists():
         scores = load_weights(final).facts.scores
-    batches = _batches(pairs, config, start, workers, processes)
-    for step in range(start, config.steps):
-        clock, waited = time.perf_counter(), 0.0
-        learning_rate = learning_rate_at(step, config)
-        for group in optimizer.param_groups:
-            group["lr"] = group["share"] * learning_rate
-        optimizer.zero_grad(set_to_none=True)
-        loss = torch.zeros((), device=processes.device)
-        for _ in range(config.accumulate):
-            asked = time.perf_counter()
-            planes, truth = next(batches)
-            waited += time.perf_counter() - asked
-            planes = planes.to(processes.device, memory_format=torch.channels_last)
-            truth = truth.to(processes.device)
-            with torch.autocast(processes.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                prediction, base = network.with_base(planes) if config.base_weight else (network(planes), None)
-            part = training_loss(prediction.float(), truth, config.loss, ssim_weight=config.ssim_weight)
-            if base is not None:
-                part = part + config.base_weight * log_l2(roll_off(base), roll_off(truth))
-            part = part / config.accumulate
-            part.backward()  # type: ignore[no-untyped-call]
-            loss += part.detach()
-        loss = processes.average(network, loss)
-        norm = nn.utils.clip_grad_norm_(
-            network.parameters(), math.inf if config.clip_norm is None else config.clip_norm
-        )
-        if not torch.isfinite(loss) or not torch.isfinite(norm):
-            raise TrainingError(_explain_divergence(step, network, final))
-        optimizer.step()
-        if isinstance(network, Alen):
-            network.balance_filters()
-        _average(ema, network, min(config.ema_decay, (step + 1) / (step + 10)))
 
-        done = step + 1
-        if records is None or validation is None:  # the first process alone writes, and the others wait for its sum
-            continue
-        seconds = time.perf_counter() - clock
-        values = {"loss": loss.item(), "learning_rate": learning_rate, "gradient_norm": float(norm)}
-        values |= {"seconds": seconds, "waiting": waited / seconds}
-        records.step(done, **values)
-        validated = None
-        if done % config.validate_every == 0 or done == config.steps:
-            validated = validation.score(ema, config.precision)
-            scores = readable_scores(validated)
-            validation.write_pictures(ema, config.precision, run / "pictures" / f"step-{done:07d}.jpg")
-            records.validation(done, validated)
-        if done % config.checkpoint_every == 0 or done == config.steps:
-            # the checkpoint last: what a kill leaves without one is made again
-            save_weights_of(ema, config, final, done, source, scores)
-            save_checkpoint(
-                checkpoint,
-                step=done,
-                config=config,
-                network=network,
-                ema=ema,
-                optimizer=optimizer,
-                processes=processes.count,
+    def save(done: int) -> None:
+        # the checkpoint last: what a kill leaves without one is made again
+        save_weights_of(ema, config, final, done, source, scores)
+        save_checkpoint(
+            checkpoint,
+            step=done,
+            config=config,
+            network=network,
+            ema=ema,
+            optimizer=optimizer,
+            processes=processes.count,
+        )
+
+    batches = _batches(pairs, config, start, workers, processes)
+    done = saved = start
+    is_whole = False  # are the weights and the records those of `done` steps?
+    try:
+        for step in range(start, config.steps):
+            clock, waited = time.perf_counter(), 0.0
+            learning_rate = learning_rate_at(step, config)
+            for group in optimizer.param_groups:
+                group["lr"] = group["share"] * learning_rate
+            optimizer.zero_grad(set_to_none=True)
+            loss = torch.zeros((), device=processes.device)
+            for _ in range(config.accumulate):
+                asked = time.perf_counter()
+                planes, truth = next(batches)
+                waited += time.perf_counter() - asked
+                planes = planes.to(processes.device, memory_format=torch.channels_last)
+                truth = truth.to(processes.device)
+                with torch.autocast(processes.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+                    prediction, base = network.with_base(planes) if config.base_weight else (network(planes), None)
+                part = training_loss(prediction.float(), truth, config.loss, ssim_weight=config.ssim_weight)
+                if base is not None:
+                    part = part + config.base_weight * log_l2(roll_off(base), roll_off(truth))
+                part = part / config.accumulate
+                part.backward()  # type: ignore[no-untyped-call]
+                loss += part.detach()
+            loss = processes.average(network, loss)
+            norm = nn.utils.clip_grad_norm_(
+                network.parameters(), math.inf if config.clip_norm is None else config.clip_norm
             )
-        if report is not None:
-            report(StepReport(step=done, validation=validated, **values))
+            if not torch.isfinite(loss) or not torch.isfinite(norm):
+                raise TrainingError(_explain_divergence(step, network, final))
+            with _uninterrupted():
+                optimizer.step()
+                if isinstance(network, Alen):
+                    network.balance_filters()
+                _average(ema, network, min(config.ema_decay, (step + 1) / (step + 10)))
+
+                done, is_whole = step + 1, False
+                if records is None or validation is None:  # the first process alone writes; the others wait for its sum
+                    continue
+                seconds = time.perf_counter() - clock
+                values = {"loss": loss.item(), "learning_rate": learning_rate, "gradient_norm": float(norm)}
+                values |= {"seconds": seconds, "waiting": waited / seconds}
+                records.step(done, **values)
+                validates = done % config.validate_every == 0 or done == config.steps
+                is_whole = not validates
+            validated = None
+            if validates:
+                validated = validation.score(ema, config.precision)
+                scores = readable_scores(validated)
+                validation.write_pictures(ema, config.precision, run / "pictures" / f"step-{done:07d}.jpg")
+                records.validation(done, validated)
+                is_whole = True
+            if done % config.checkpoint_every == 0 or done == config.steps:
+                save(done)
+                saved = done
+            if report is not None:
+                report(StepReport(step=done, validation=validated, **values))
+    except KeyboardInterrupt:
+        if is_whole and done > saved:  # a validation that is not finished is made again, with the steps before it
+            save(done)
+        raise
     if records is not None:
         records.close()
     processes.leave()
@@ -349,6 +368,23 @@ def _average(ema: nn.Module, network: nn.Module, decay: float) -> None:
         averages: list[Tensor] = list(ema.parameters())
         values: list[Tensor] = list(network.parameters())
         torch._foreach_lerp_(averages, values, 1 - decay)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put an interrupt by the user, Ctrl-C, off until the end of the block."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    caught: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if caught:
+            before(signal.SIGINT, None)
 
 
 def _explain_divergence(step: int, network: nn.Module, weights: Path) -> str:
