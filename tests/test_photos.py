@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -135,3 +136,40 @@ def test_of_few_photographs_the_last_is_held_out(tmp_path: Path) -> None:
             (folder / "a.hdr").unlink()
         with pytest.raises(DataError, match="at least two photographs"):
             Photographs(folder, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_gray_photographs_of_16_bits_keep_their_tones(tmp_path: Path, suffix: str) -> None:
+    gray = np.linspace(0, 65535, 12, dtype=np.uint16).reshape(3, 4)
+    path = tmp_path / f"gray{suffix}"
+    Image.fromarray(gray).save(path)
+    photo = load_photo(path)
+    assert photo.dtype == np.uint8
+    np.testing.assert_array_equal(photo, np.rint(gray[..., None] / 257).repeat(3, axis=2))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_photographs_without_a_known_white_are_refused(tmp_path: Path, dtype: type) -> None:
+    path = tmp_path / "strange.tif"
+    Image.fromarray(np.ones((3, 4), dtype)).save(path)
+    with pytest.raises(DataError, match=r"strange\.tif: .* white is not known.*Remove it"):
+        load_photo(path)
+
+
+def test_photographs_that_are_too_large_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(DataError, match=r"photo-00\.png: .*exceeds limit"):
+        load_photo(folder / "photo-00.png")
+
+
+def test_two_runs_decode_into_one_cache(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos, cache, save = find_photos(folder)[-2:], tmp_path / "cache", np.save
+
+    def save_beside_another_run(stream: Any, array: Any) -> None:
+        monkeypatch.setattr(np, "save", save)
+        PhotoCache(photos, cache)
+        save(stream, array)
+
+    monkeypatch.setattr(np, "save", save_beside_another_run)
+    PhotoCache(photos, cache)
+    assert sorted(path.suffix for path in cache.iterdir()) == [".npy", ".npy"]

@@ -8,6 +8,7 @@ what photographs lack: lamps and windows far above white. Gains and matrices com
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,15 +109,22 @@ def split(photos: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 def load_photo(path: Path) -> NDArray[np.uint8] | NDArray[np.float32]:
     """Decode a photograph: uint8 (H, W, 3) display-encoded sRGB, or float32 (H, W, 3) linear sRGB for ".hdr".
 
+    Gray ones of 16 bits are rounded to 8.
+
     Raises:
-        DataError: The file cannot be decoded.
+        DataError: The file cannot be decoded, is too large, or has values whose white is not known.
     """
     try:
         if path.suffix.lower() == ".hdr":
             return np.ascontiguousarray(imagecodecs.rgbe_decode(path.read_bytes()), dtype=np.float32)
         with Image.open(path) as image:
+            if image.mode.startswith("I;16"):  # Pillow would cut values off at 255
+                gray = np.asarray(image).astype(np.float32)
+                return np.repeat(np.rint(gray / np.float32(257)).astype(np.uint8)[..., None], 3, axis=2)
+            if image.mode in ("I", "F"):
+                raise ValueError(f"its pixels are of Pillow's mode {image.mode}, whose white is not known")
             return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, imagecodecs.RgbeError) as error:
+    except (OSError, ValueError, Image.DecompressionBombError, imagecodecs.RgbeError) as error:
         raise DataError(f"{path}: cannot be decoded as a photograph ({error}). Remove it from the folder.") from error
 
 
@@ -136,10 +144,13 @@ class PhotoCache:
             file = folder / f"{path.stem}-{key}.npy"
             if not file.exists():
                 photo = load_photo(path)
-                part = file.with_suffix(".part")
-                with part.open("wb") as stream:
-                    np.save(stream, photo if photo.dtype == np.uint8 else np.minimum(photo, 6e4).astype(np.float16))
-                part.replace(file)
+                part = file.with_name(f".{file.name}.{secrets.token_hex(4)}.part")  # other runs may write it, too
+                try:
+                    with part.open("xb") as stream:
+                        np.save(stream, photo if photo.dtype == np.uint8 else np.minimum(photo, 6e4).astype(np.float16))
+                    part.replace(file)
+                finally:
+                    part.unlink(missing_ok=True)
             self._files.append(file)
             if progress is not None:
                 progress(done + 1)
