@@ -175,6 +175,21 @@ def test_finished_run_is_not_overwritten_and_other_settings_do_not_resume(photos
         train(dataclasses.replace(config, learning_rate=1e-5), photos, tmp_path / "run", workers=0, resume=True)
 
 
+def test_a_damaged_checkpoint_says_what_can_be_done(photos: Path, tmp_path: Path) -> None:
+    config, run = dataclasses.replace(TINY, steps=2, validate_every=2), tmp_path / "run"
+    weights = train(config, photos, run, workers=0)
+    (run / "checkpoint.safetensors").write_bytes(b"cut off")
+    with pytest.raises(
+        TrainingError, match=r"Delete it, or start from .*run/weights\.safetensors with --init in a new"
+    ):
+        train(config, photos, run, workers=0, resume=True)
+    weights.unlink()
+    with pytest.raises(TrainingError, match=r"Delete it\.$"):
+        train(config, photos, run, workers=0, resume=True)
+    (run / "checkpoint.safetensors").unlink()
+    train(config, photos, run, workers=0)
+
+
 def test_a_run_is_not_resumed_with_other_photographs(photos: Path, tmp_path: Path) -> None:
     config = dataclasses.replace(TINY, steps=2, validate_every=2)
     train(config, photos, tmp_path / "run", workers=0)

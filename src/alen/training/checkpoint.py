@@ -84,9 +84,9 @@ def load_checkpoint(
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (OSError, SafetensorError) as error:
-        raise TrainingError(
-            f"{path}: cannot be read as a checkpoint ({error}). Start the run without --resume."
-        ) from error
+        weights = path.with_name("weights.safetensors")
+        other = f", or start from {weights} with --init in a new folder" if weights.exists() else ""
+        raise TrainingError(f"{path}: cannot be read as a checkpoint ({error}). Delete it{other}.") from error
     saved, wanted = json.loads(header.get("config", "null")), json.loads(json.dumps(asdict(config)))
     if isinstance(saved, dict) and isinstance(saved.get("network"), dict):
         # settings that did not exist yet when it was written had their defaults
