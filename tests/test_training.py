@@ -19,8 +19,10 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from alen.cfa import FilterArray
 from alen.config import FILTERS, AlenConfig, SidUnetConfig
-from alen.errors import DeviceError, SettingsError, TrainingError
+from alen.data.photos import PhotoCache
+from alen.errors import DataError, DeviceError, SettingsError, TrainingError
 from alen.training import loop
 from alen.training.checkpoint import steps_done
 from alen.training.config import Drop, Stage, TrainingConfig
@@ -220,6 +222,15 @@ def test_checkpoints_from_before_a_setting_resume(photos: Path, tmp_path: Path) 
     )
     with pytest.raises(TrainingError, match="different: network"):
         train(other, photos, tmp_path / "run", workers=0, resume=True)
+
+
+@pytest.mark.parametrize(("cfa", "side"), [("bayer", 16), ("xtrans", 48)])
+def test_photographs_too_small_to_judge_by_are_refused(tmp_path: Path, cfa: FilterArray, side: int) -> None:
+    Image.new("RGB", (64, side - 1)).save(tmp_path / "small.png")
+    with pytest.raises(DataError, match=rf"small\.png: .* 64 × {side - 1} pixels; {side} × {side} are needed"):
+        PhotoValidation(PhotoCache([tmp_path / "small.png"], tmp_path / "decoded"), cfa=cfa)
+    Image.new("RGB", (64, side)).save(tmp_path / "enough.png")
+    PhotoValidation(PhotoCache([tmp_path / "enough.png"], tmp_path / "decoded"), cfa=cfa)
 
 
 def test_the_last_level_learns_alone(photos: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from alen.data.cache import PairCache
 from alen.data.pairs import make_pair
 from alen.data.photos import PhotoCache, sample_camera, unprocess
 from alen.data.real_pairs import central_square, check_pair
+from alen.errors import DataError
 from alen.metrics import psnr, ssim
 from alen.noise import CAMERAS, MeasuredCamera
 from alen.picture import write_picture
@@ -42,6 +43,9 @@ class PhotoValidation:
     """Central squares of the held-out photographs at fixed ratios, cameras and noise; the same on every machine.
 
     The noise is that of the calibrated cameras at ISO 1600 in turn, or of ``sensor`` at its ISO speeds in turn.
+
+    Raises:
+        DataError: A photograph has no room for a square.
     """
 
     def __init__(
@@ -61,6 +65,11 @@ class PhotoValidation:
         for index in range(len(cache)):
             whole = cache.whole(index)
             height, width = (min(side, n) // multiple * multiple for n in whole.shape[:2])
+            if not height or not width:
+                raise DataError(
+                    f"{cache.photos[index]}: is held out to judge by, but has {whole.shape[1]} × {whole.shape[0]} "
+                    f"pixels; {multiple} × {multiple} are needed. Remove it from the folder."
+                )
             y, x = (whole.shape[0] - height) // 2, (whole.shape[1] - width) // 2
             for ratio in VALIDATION_RATIOS:
                 rng = np.random.default_rng((index, int(ratio)))
