@@ -773,7 +773,11 @@ def test_the_recipe_is_the_default(
 
     monkeypatch.setattr(loop, "train", fake)
     assert main(["train", "camera", "--photos", "p", "--out", "r"]) == 0
-    assert seen == [dataclasses.replace(recipes.camera(), precision=precision)]
+    assert seen.pop() == dataclasses.replace(recipes.camera(), precision=precision)
+    for rate, final in ((1e-4, 5e-6), (2e-6, 2e-6)):
+        assert main(["train", "camera", "--photos", "p", "--out", "r", "--lr", str(rate)]) == 0
+        changed = seen.pop()
+        assert (changed.learning_rate, changed.final_learning_rate) == (rate, final)  # it never rises
 
 
 def test_every_recipe_has_a_command(

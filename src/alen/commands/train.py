@@ -244,7 +244,8 @@ def _changed(config: TrainingConfig, options: Options) -> TrainingConfig:
     if options.lr is not None:
         factor = options.lr / config.learning_rate
         drops = tuple(replace(drop, learning_rate=factor * drop.learning_rate) for drop in config.drops)
-        changes |= {"learning_rate": options.lr, "drops": drops}
+        final = min(config.final_learning_rate, options.lr)  # the cosine is not to rise
+        changes |= {"learning_rate": options.lr, "final_learning_rate": final, "drops": drops}
     if options.batch is not None or options.patch is not None:
         first = config.stages[0]
         stage = Stage(
