@@ -264,6 +264,10 @@ def test_training_starts_from_weights(photos: Path, tmp_path: Path) -> None:
     tuned = train(config, photos, tmp_path / "tuned", workers=0, initial_weights=first)
     for name, array in load_weights(first).arrays.items():
         np.testing.assert_allclose(load_weights(tuned).arrays[name], array, atol=1e-6)
+    started = f"- started from {first} {load_weights(first).digest}\n"
+    train(config, photos, tmp_path / "tuned", workers=0, resume=True)  # its page does not forget
+    assert started in (tmp_path / "tuned" / "run.md").read_text()
+    assert json.loads((tmp_path / "tuned" / "config.json").read_text())["initial_weights"] == load_weights(first).digest
     other = dataclasses.replace(config, network=AlenConfig(widths=(4, 4, 4, 4)))
     with pytest.raises(TrainingError, match="another network"):
         train(other, photos, tmp_path / "other", workers=0, initial_weights=first)

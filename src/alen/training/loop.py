@@ -137,7 +137,7 @@ def train(
         )
     records: Records | None = None
     if processes.is_first:
-        describe_run(run, config, source.facts(), processes, initial_weights)
+        describe_run(run, config, source.facts(), processes, initial_weights, resumed=start > 0)
         records = Records(run, start)
 
     scores: Mapping[str, Any] = {}  # of the last validation

@@ -26,6 +26,9 @@ from alen.weights import find_weights, load_weights
 _STEP_COLUMNS = ("step", "loss", "learning_rate", "gradient_norm", "seconds", "waiting")
 _SCORE_COLUMNS = ("step", "ratio", "psnr", "ssim")
 
+_STARTED = "- started from "
+"""Start of the page's line on the initial weights."""
+
 Scores = dict[float, tuple[float, float]]
 """Mean (PSNR in dB, SSIM) by exposure ratio."""
 
@@ -133,15 +136,28 @@ def _counted(facts: Any) -> str:
 
 
 def describe_run(
-    run: Path, config: TrainingConfig, data: Mapping[str, Any], processes: Processes, initial_weights: Path | None
+    run: Path,
+    config: TrainingConfig,
+    data: Mapping[str, Any],
+    processes: Processes,
+    initial_weights: Path | None,
+    *,
+    resumed: bool = False,
 ) -> None:
-    """Write what the run is into config.json, for programs, and run.md, for people."""
+    """Write what the run is into config.json, for programs, and run.md, for people.
+
+    What a resumed run was started from stays as the two say.
+    """
+    digest = initial_weights and load_weights(find_weights(str(initial_weights))).digest
+    start = "fresh weights" if initial_weights is None else f"{initial_weights} {digest}"
+    if resumed:
+        digest, start = _start_of(run) or (digest, start)
     versions = {"alen": alen.__version__, "torch": torch.__version__, "python": platform.python_version()}
     facts = {
         "config": asdict(config),
         "network": type(config.network).__name__,
         **data,
-        "initial_weights": initial_weights and load_weights(find_weights(str(initial_weights))).digest,
+        "initial_weights": digest,
         "versions": versions,
         "commit": _commit(),
         "command": shlex.join(sys.argv),
@@ -155,7 +171,6 @@ def describe_run(
     if config.sensor is not None:
         speeds = ", ".join(f"{noise.iso:g}" for noise in config.sensor.noises)
         settings["sensor"] = f"{config.sensor.name}, calibrated at ISO {speeds}, digest {config.sensor.digest}"
-    start = "fresh weights" if initial_weights is None else f"{initial_weights} {facts['initial_weights']}"
     page = [
         "# A training run of alen",
         "",
@@ -164,7 +179,7 @@ def describe_run(
         "- " + ", ".join(f"{package} {version}" for package, version in versions.items()),
         f"- commit: {facts['commit'] or 'unknown, not run from a checkout'}",
         f"- computed on {facts['device']} by {processes.count} process(es) of {facts['threads']} CPU threads",
-        f"- started from {start}",
+        f"{_STARTED}{start}",
         f"- network {name}: " + ", ".join(f"{key} {value}" for key, value in network.items()),
         "",
         "| setting | value |",
@@ -181,6 +196,16 @@ def describe_run(
         "| config.json | what this page says, and the data, for programs |",
     ]
     _write(run / "run.md", "\n".join(page) + "\n")
+
+
+def _start_of(run: Path) -> tuple[str | None, str] | None:
+    """Return the digest of the weights a run was started from, and what its page calls them; None if unknown."""
+    try:
+        digest = json.loads((run / "config.json").read_text(encoding="utf-8"))["initial_weights"]
+        page = (run / "run.md").read_text(encoding="utf-8").splitlines()
+        return digest, next(line.removeprefix(_STARTED) for line in page if line.startswith(_STARTED))
+    except (OSError, ValueError, LookupError, TypeError, StopIteration):
+        return None
 
 
 def _commit() -> str | None:
