@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -254,3 +255,11 @@ def test_what_only_has_the_suffix_is_refused(tmp_path: Path) -> None:
     for file_path in sorted(tmp_path.iterdir()):
         with pytest.raises(WeightsError, match=file_path.name):
             read_state_dict(file_path)
+
+
+def test_without_torch_it_says_what_needs_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert main(["convert", "w.pth", "-o", str(tmp_path / "w.safetensors"), "--plane-order", "sid"]) == 1
+    assert capsys.readouterr().err.startswith("error: Converting weights needs torch, which is not installed.")

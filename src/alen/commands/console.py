@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from cyclopts import Parameter
 
-from alen.errors import TrainingError
+from alen.errors import AlenError, TrainingError
 
 OK: Final = 0
 FAILED: Final = 1
@@ -45,12 +45,12 @@ def print_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
     Console().print(table)
 
 
-def require_torch() -> None:
-    """Raise TrainingError with what to do if torch is not there."""
+def require_torch(what: str = "Training", error: type[AlenError] = TrainingError) -> None:
+    """Raise an error with what to do if torch, which ``what`` needs, is not there."""
     from importlib.util import find_spec
 
     if find_spec("torch") is None:
-        raise TrainingError("Training needs torch, which is not installed. Install it with: pip install 'alen[train]'")
+        raise error(f"{what} needs torch, which is not installed. Install it with: pip install 'alen[train]'")
 
 
 @contextlib.contextmanager

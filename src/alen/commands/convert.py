@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from alen.commands.console import OK, Flag, require_torch
-from alen.errors import SettingsError
+from alen.errors import SettingsError, WeightsError
 
 
 def convert(
@@ -41,7 +41,7 @@ def convert(
         raise SettingsError(f"{output}: a weights file ends in .safetensors. Name it so.")
     if output.exists() and not force:
         raise SettingsError(f"{output}: is there already. Replace it with --force, or name another file.")
-    require_torch()
+    require_torch("Converting weights", WeightsError)
     from alen.config import AlenConfig, SidUnetConfig
     from alen.convert import Arrays, convert_alen, convert_sid_unet, read_state_dict
     from alen.training.recipes import sid_sony, sid_sony_released
