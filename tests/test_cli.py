@@ -716,7 +716,7 @@ def _photographs(folder: Path) -> None:
 def test_options_reach_the_training(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from alen.training import loop
+    from alen.training import loop, processes
 
     seen: dict[str, object] = {}
 
@@ -729,6 +729,7 @@ def test_options_reach_the_training(
         return run / "weights.safetensors"
 
     monkeypatch.setattr(loop, "train", fake)
+    monkeypatch.setattr(processes, "find_device", lambda *_, **__: None)
     _photographs(Path("p"))
     options = {"steps": 40, "batch": 2, "patch": 32, "lr": 1e-3, "seed": 7, "threads": 1, "cache": "c", "init": "w"}
     options |= {"accumulate": 2, "device": "cuda:1", "workers": 3, "precision": "float32"}
@@ -808,6 +809,21 @@ def test_every_recipe_has_a_command(
         "Training on 1 scenes of See-in-the-Dark in sid for 4,000 steps; the run is in r\n"
         "w: the weights. See what they are: alen models w\n"
     )
+
+
+def test_a_training_that_cannot_start_is_not_announced(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _photographs(Path("p"))
+    command = ["train", "camera", "--photos", "p", "--out", "r"]
+    assert main([*command, "--device", "cuda:99"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "The device cuda:99 is not there" in err
+    Path("r").mkdir()
+    Path("r/checkpoint.safetensors").touch()
+    assert main(command) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "a run is there already" in err
 
 
 def test_interrupting_a_training(

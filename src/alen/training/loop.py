@@ -100,9 +100,8 @@ def train(
     """
     if (threads is not None and threads < 1) or workers < 0:
         raise SettingsError(f"At least one thread is needed, and no less than 0 workers; got {threads}, {workers}.")
+    check_folder(run, resume=resume)
     checkpoint, final = run / "checkpoint.safetensors", run / "weights.safetensors"
-    if checkpoint.exists() and not resume:
-        raise TrainingError(f"{run}: a run is there already. Go on with --resume, or name another folder.")
     processes = Processes.join(device)
     run.mkdir(parents=True, exist_ok=True)
     if threads is not None:
@@ -223,6 +222,12 @@ def train(
         records.close()
     processes.leave()
     return final
+
+
+def check_folder(run: Path, *, resume: bool) -> None:
+    """Raise TrainingError if a folder holds a run that is not to be resumed."""
+    if (run / "checkpoint.safetensors").exists() and not resume:
+        raise TrainingError(f"{run}: a run is there already. Go on with --resume, or name another folder.")
 
 
 def learning_rate_at(step: int, config: TrainingConfig) -> float:
