@@ -268,13 +268,20 @@ def networks(
     With ``alone`` those that ship a second time, without what is done before and after the network; with ``ensembles``
     all again as means of so many orientations.
     """
-    methods = {weights.name: network(weights, engine, precision, shipped=shipped)}
+    methods = [network(weights, engine, precision, shipped=shipped)]
     if shipped and alone:
-        methods[weights.name + _ALONE] = network(weights, engine, precision, shipped=False)
-    for count in ensembles:
-        name = f"{weights.name}{_ENSEMBLE}{count}"
-        methods[name] = network(weights, engine, precision, shipped=shipped, ensemble=count)
-    return methods
+        methods.append(network(weights, engine, precision, shipped=False))
+    methods += [network(weights, engine, precision, shipped=shipped, ensemble=count) for count in ensembles]
+    names = method_names(weights.name, shipped=shipped, alone=alone, ensembles=ensembles)
+    return dict(zip(names, methods, strict=True))
+
+
+def method_names(name: str, *, shipped: bool, alone: bool = False, ensembles: Sequence[int] = ()) -> list[str]:
+    """Return the names that `networks` gives the methods of a network."""
+    names = [name]
+    if shipped and alone:
+        names.append(name + _ALONE)
+    return names + [f"{name}{_ENSEMBLE}{count}" for count in ensembles]
 
 
 def _repaired(exposure: Exposure) -> Exposure:
@@ -485,12 +492,19 @@ class Kept:
     """By method, what it was measured at."""
 
 
-def earlier(path: Path, protocol: Protocol, methods: Sequence[str]) -> Kept:
-    """Return the records of methods from a report that is there; it ends the program if they cannot be used."""
+def earlier(path: Path, protocol: Protocol, methods: Sequence[str], scored: Sequence[str] = OPPONENTS) -> Kept:
+    """Return the records of methods from a report that is there; it ends the program if they cannot be used.
+
+    Args:
+        path: The report.
+        protocol: What its records have to be of.
+        methods: Names of the methods.
+        scored: Names of those that are scored anew: of them nothing is kept.
+    """
     if not methods:
         return Kept([], {}, {})
-    if scored := sorted(set(methods) & set(OPPONENTS)):
-        raise SystemExit(f"{', '.join(scored)}: always scored; there is nothing to keep.")
+    if both := sorted(set(methods) & set(scored)):
+        raise SystemExit(f"{', '.join(both)}: scored anew; there is nothing to keep.")
     about = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"protocol": None, "records": []}
     if about["protocol"] != json.loads(json.dumps(asdict(protocol))):
         raise SystemExit(f"{path}: holds no records of this protocol; nothing can be kept of it.")
@@ -748,7 +762,7 @@ def main(
         alone: Score networks that ship without the detail that is given back, too.
         ensemble: Score networks as the mean of so many orientations, too: 2, 4 or 8.
         keep: Methods whose records are taken over from the records that are there, of the same protocol: such as
-            networks whose weights were not kept. LibRaw and non-local means are always scored.
+            networks whose weights were not kept. None that are scored anew, as LibRaw and non-local means always are.
         workers: Processes; one per core if not given.
     """
     console = Console()
@@ -760,7 +774,13 @@ def main(
     names = weights or shipped_for(cfa)
     stem = _stem(cfa)
     out = out if out is not None else Path("benchmarks/results") / f"{stem}.json"
-    kept = earlier(out, protocol, keep)
+    loaded = [load_weights(find_weights(name)) for name in names]
+    scored = [
+        method
+        for name, network in zip(names, loaded, strict=True)
+        for method in method_names(network.name, shipped=name in shipped_names(), alone=alone, ensembles=ensemble)
+    ]
+    kept = earlier(out, protocol, keep, (*OPPONENTS, *scored))
     count = workers or len(os.sched_getaffinity(0))
     start = time.perf_counter()
     records, rows = run(
@@ -775,7 +795,6 @@ def main(
         console=console,
     )
     about = provenance() | {"command": command(), "seconds": round(time.perf_counter() - start, 1), "workers": count}
-    loaded = [load_weights(find_weights(name)) for name in names]
     networks = {w.name: {"sha256": w.digest, "parameters": w.parameters, "steps": w.facts.steps} for w in loaded}
     records += kept.records
     about["networks"] = networks | kept.networks

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks import quality
 from benchmarks.quality import Protocol, Record, earlier, expose, markdown, networks, write_json
 
 from alen.cfa import CFA
@@ -55,8 +56,28 @@ def test_other_protocols_and_methods_cannot_be_kept(
         earlier(tmp_path / "quality.json", protocol, methods)
     with pytest.raises(SystemExit, match="no records of this protocol"):
         earlier(tmp_path / "none.json", protocol, methods)
-    with pytest.raises(SystemExit, match="LibRaw: always scored"):
+    with pytest.raises(SystemExit, match="LibRaw: scored anew"):
         earlier(tmp_path / "quality.json", _PROTOCOL, ["LibRaw"])
+
+
+def test_what_is_scored_anew_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither twice on the page."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("scored in spite of it")
+
+    monkeypatch.setattr(quality, "run", fail)
+    monkeypatch.setattr(quality, "find_photos", lambda _: [Path(f"{n}.jpg") for n in range(10)])
+    for kept in ("alen-fast", "alen-fast, network alone", "alen-fast, ensemble of 2"):
+        with pytest.raises(SystemExit, match=f"{kept}: scored anew"):
+            quality.main(
+                photos=tmp_path,
+                weights=("alen-fast",),
+                out=tmp_path / "quality.json",
+                alone=True,
+                ensemble=(2,),
+                keep=(kept,),
+            )
 
 
 def test_the_page_says_what_was_kept_and_what_is_the_network_alone() -> None:
