@@ -243,7 +243,7 @@ def run_missing(
     for index, (variant, seed) in enumerate(missing):
         run, behind = run_folder(runs, variant, steps, seed), len(missing) - index
         config = planned(variant, steps, seed)
-        _refuse_other_settings(run, config)
+        refuse_other_settings(run, config)
         try:
             train(config, source, run, resume=True, device=device, threads=threads, workers=workers, report=tell)
         except TrainingError as error:
@@ -251,7 +251,8 @@ def run_missing(
             say(f"{run.name}: failed. {error}")
 
 
-def _refuse_other_settings(run: Path, config: TrainingConfig) -> None:
+def refuse_other_settings(run: Path, config: TrainingConfig) -> None:
+    """End the program if a run with another configuration is there, finished or not."""
     path = run / "config.json"
     if path.is_file() and json.loads(path.read_text(encoding="utf-8"))["config"] != _plain(config):
         raise SystemExit(f"{run}: a run with other settings is there. Move it away, or name another folder (--runs).")
@@ -268,12 +269,13 @@ def _clock(seconds: float) -> str:
 
 
 def read_run(variant: Variant, runs: Path, steps: int, seed: int) -> Outcome | None:
-    """Return what a run says, or None if it is not finished."""
+    """Return what a run says, or None if it is not finished; a run of other settings ends the program."""
     run = run_folder(runs, variant, steps, seed)
     weights, failure = run / "weights.safetensors", run / "failure.txt"
     loaded = load_weights(weights) if weights.is_file() else None
     if not failure.is_file() and (loaded is None or loaded.facts.steps != steps):
         return None
+    refuse_other_settings(run, planned(variant, steps, seed))
     facts = json.loads((run / "config.json").read_text(encoding="utf-8"))
     taken = [float(row["seconds"]) * (1 - float(row["waiting"])) for row in _rows(run / "log.csv")]
     return Outcome(

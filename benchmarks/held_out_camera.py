@@ -30,6 +30,7 @@ from alen.training.loop import StepReport, train
 from alen.training.recipes import camera as recipe
 from alen.training.sources import Photographs
 from alen.weights import load_weights
+from benchmarks.ablation import refuse_other_settings
 from benchmarks.quality import Protocol, central_scene, command, expose, network, provenance, write_section
 
 _MARKERS: Final = ("<!-- held-out camera: begin -->", "<!-- held-out camera: end -->")
@@ -194,6 +195,7 @@ def main(
                 console.print(f"{name}: step {report.step} of {steps}", markup=False)
 
         config = planned(None if name == _IMAGINARY else measured(known[name]), steps)
+        refuse_other_settings(run, config)
         weights = run / "weights.safetensors"
         if not weights.is_file() or load_weights(weights).facts.steps != steps:
             train(config, source, run, resume=True, initial_weights=Path("alen-fast"), threads=threads, report=tell)

@@ -3,8 +3,9 @@
 ``python -m benchmarks.race --photos DIR --runs FOLDER`` trains what is not trained yet, one run after the other: the
 same pairs with the same noise in the same order, the same schedule and number of steps for all. It writes
 ``benchmarks/results/race.json``, a section of ``docs/results.md`` and its curves. Every run is an ordinary run folder,
-resumable; results of as many steps that the report holds already stay in it, and the weights are left beside the runs,
-to be named on the scoreboard: ``python -m benchmarks.quality --weights FOLDER/race-sid-unet.safetensors …``.
+resumable; results of as many steps and the same settings that the report holds already stay in it, and the weights are
+left beside the runs, to be named on the scoreboard:
+``python -m benchmarks.quality --weights FOLDER/race-sid-unet.safetensors …``.
 """
 
 from __future__ import annotations
@@ -95,10 +96,16 @@ def section(outcomes: Sequence[Outcome], about: Mapping[str, Any], image: str) -
 
 
 def recorded(path: Path, steps: int) -> dict[str, Outcome]:
-    """Return what an earlier report says of runs of so many steps, by contestant: their folders need not be kept."""
+    """Return what an earlier report says of runs of so many steps, by contestant: their folders need not be kept.
+
+    Runs of other settings than those of now are not among them.
+    """
     if not path.is_file():
         return {}
-    runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
+    document = json.loads(path.read_text(encoding="utf-8"))
+    configs = {name: contestant["config"] for name, contestant in document["contestants"].items()}
+    same = {v.name for v in CONTESTANTS if configs.get(v.name) == json.loads(_plain(v, steps))["config"]}
+    runs = [run for run in document["runs"] if run["variant"] in same]
     outcomes = (Outcome(**run | {"validations": tuple(Validation(**v) for v in run["validations"])}) for run in runs)
     return {outcome.variant: outcome for outcome in outcomes if outcome.steps == steps}
 

@@ -82,6 +82,11 @@ def test_the_whole_program(photos: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert json.loads(out.read_text())["runs"] == document["runs"]
     with pytest.raises(SystemExit, match="No such variants: other"):
         run("other")
+    changed = dataclasses.replace(_tiny(known[PAPER]).config, learning_rate=1e-5)
+    other = dataclasses.replace(_tiny(known[PAPER]), config=changed)
+    monkeypatch.setattr(ablation, "VARIANTS", (other, _tiny(known["backbone"])))
+    with pytest.raises(SystemExit, match="paper-2-steps-seed-0: a run with other settings is there"):
+        run("backbone")
 
 
 def test_variants_differ_in_what_they_say_alone() -> None:

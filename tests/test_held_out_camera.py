@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks import held_out_camera
 from benchmarks.held_out_camera import Record, measured, planned, section
 
 from alen.noise import CAMERAS
@@ -42,3 +46,16 @@ def test_a_gain_of_the_own_noise_is_positive() -> None:
     ]
     row = next(line for line in section(records, _ABOUT).splitlines() if line.startswith("| Test |"))
     assert row.startswith("| Test | +0.10 | +0.80 | +0.45 |")
+
+
+def test_a_run_of_other_settings_is_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "runs" / "imaginary-cameras-10-steps"
+    run.mkdir(parents=True)
+    (run / "config.json").write_text(json.dumps({"config": dataclasses.asdict(planned(None, 20))}))
+
+    class Source:
+        def __init__(self, *_: object) -> None: ...
+
+    monkeypatch.setattr(held_out_camera, "Photographs", Source)
+    with pytest.raises(SystemExit, match="imaginary-cameras-10-steps: a run with other settings is there"):
+        held_out_camera.main(photos=tmp_path, runs=tmp_path / "runs", steps=10)

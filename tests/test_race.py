@@ -11,6 +11,7 @@ from benchmarks.ablation import Outcome, Validation, planned
 from benchmarks.race import CONTESTANTS, recorded, section
 
 from alen.config import AlenConfig, SidUnetConfig
+from alen.training.config import TrainingConfig
 
 _ABOUT: dict[str, Any] = {
     "photographs": 134,
@@ -50,6 +51,15 @@ def test_an_earlier_report_keeps_its_runs(tmp_path: Path) -> None:
     outcome = Outcome("sid-unet", 0, 100, "", 7_760_268, 0.191, "abc", "cpu", 2, (Validation(100, 1.0, 30.0, 0.8),))
     report = tmp_path / "race.json"
     assert recorded(report, 100) == {}
-    report.write_text(json.dumps({"runs": [dataclasses.asdict(outcome)]}), encoding="utf-8")
+
+    def write(config: TrainingConfig) -> None:
+        contestants = {"sid-unet": {"config": dataclasses.asdict(config)}}
+        document = {"contestants": contestants, "runs": [dataclasses.asdict(outcome)]}
+        report.write_text(json.dumps(document), encoding="utf-8")
+
+    config = planned(CONTESTANTS[0], 100, 0)
+    write(config)
     assert recorded(report, 100) == {"sid-unet": outcome}
     assert recorded(report, 200) == {}
+    write(dataclasses.replace(config, learning_rate=1e-3))
+    assert recorded(report, 100) == {}  # of other settings
