@@ -194,8 +194,11 @@ def test_shipped_weights_fit_their_network() -> None:
         assert all(np.isfinite(array).all() for array in weights.arrays.values())
 
 
-@pytest.mark.parametrize(("metadata", "message"), [({}, "without the header"), ({"alen": "{}"}, "of a type that is")])
+@pytest.mark.parametrize(
+    ("metadata", "message"), [({}, "without the header"), ({"alen": "{}"}, "(of a type that is|header cannot be)")]
+)
 def test_a_type_that_numpy_has_not_is_refused(tmp_path: Path, metadata: dict[str, str], message: str) -> None:
+    """Other libraries may have taught numpy the type; then what is wrong is the header."""
     path = tmp_path / "bf16.safetensors"
     save_torch_file({"a": torch.ones(2, dtype=torch.bfloat16)}, path, metadata=metadata)
     with pytest.raises(WeightsError, match=rf"bf16\.safetensors: .*{message}"):
