@@ -229,6 +229,15 @@ def test_hot_pixels_can_be_kept(folder: Path, weights: Path) -> None:
     assert told == [1, 0]
 
 
+def test_files_named_after_the_darks_are_told_of(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where they are missing, not with any other mistake."""
+    _dng(folder / "in.dng")
+    assert main(["enhance", "--dark", "darks", "in.dng"]) == 2
+    assert "Name the files to enhance before --dark" in capsys.readouterr().err
+    assert main(["enhance", "in.dng", "--ensemble", "3", "--dark", "darks"]) == 2
+    assert "Name the files" not in capsys.readouterr().err
+
+
 def test_several_orientations_can_be_asked_for(folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _dng(folder / "in.dng")
     assert main(["enhance", "in.dng", "--ratio", "50", "--model", str(weights), "--ensemble", "4"]) == 0

@@ -261,7 +261,7 @@ def plan(
             ``NAME.alen.SUFFIX``.
         picture_format: "jpg" if it is not told by this or by the suffix of ``output``; "tif" for linear files.
         linear: Whether linear files will be written.
-        darks: Other RAW files that no picture may replace.
+        darks: Dark frames: they are not enhanced, and no picture may replace them.
 
     Raises:
         SettingsError: The arguments contradict each other.

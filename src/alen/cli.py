@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
 
 from alen import __version__
 from alen.commands.calibrate import calibrate
@@ -333,8 +333,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print_error=True,
             result_action="return_value",
         )
-    except CycloptsError:  # has been printed
-        if "--dark" in given and given[0] == "enhance":
+    except CycloptsError as error:  # has been printed
+        if isinstance(error, MissingArgumentError) and given[0] == "enhance" and "--dark" in given:
             print("Name the files to enhance before --dark, which takes all that follows.", file=sys.stderr)
         return WRONG_USAGE
     except SettingsError as error:
