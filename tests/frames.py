@@ -1,5 +1,6 @@
 """Made-up frames, and an engine that only demosaics, to test what is around networks."""
 
+import struct
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -69,3 +70,12 @@ def ramp(height: int, width: int) -> NDArray[np.float64]:
     """Return a gray plane that Malvar's filters reproduce exactly, and that no shift or mirror leaves alike."""
     y, x = np.mgrid[:height, :width]
     return np.repeat((0.5 + 0.011 * y + 0.023 * x)[..., None], 3, axis=2)
+
+
+def with_opcodes(dng: bytes, data: bytes, tag: int = 51009) -> bytes:
+    """Return a DNG of ours in which an opcode list has taken the place of BaselineSharpness."""
+    patched = bytearray(dng)
+    (count,) = struct.unpack_from("<H", patched, 8)
+    (at,) = (p for p in range(10, 10 + 12 * count, 12) if struct.unpack_from("<H", patched, p)[0] == 50732)
+    struct.pack_into("<HHII", patched, at, tag, 7, len(data), len(patched))
+    return bytes(patched) + data

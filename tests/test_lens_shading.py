@@ -20,6 +20,7 @@ from alen.enhance import Enhancer
 from alen.lens_shading import GainMap, LensShading, read_lens_shading, read_vignette
 from alen.raw import read_raw
 from alen.sheets import before_after
+from frames import with_opcodes
 
 
 def opcode(gains: NDArray[np.float32], *, number: int = 9, **changes: Any) -> bytes:
@@ -213,15 +214,6 @@ def test_of_a_list_without_usable_gains_nothing_is_taken(data: bytes) -> None:
 _WHITE_BALANCE = (2.0, 1.0, 1.6)
 
 
-def _with_opcodes(dng: bytes, data: bytes, tag: int = 51009) -> bytes:
-    """Return a DNG of ours in which OpcodeList2 has taken the place of BaselineSharpness."""
-    patched = bytearray(dng)
-    (count,) = struct.unpack_from("<H", patched, 8)
-    (at,) = (p for p in range(10, 10 + 12 * count, 12) if struct.unpack_from("<H", patched, p)[0] == 50732)
-    struct.pack_into("<HHII", patched, at, tag, 7, len(data), len(patched))
-    return bytes(patched) + data
-
-
 def _flat_field(shading: LensShading, level: float, cfa: CFA, data: bytes, tag: int = 51009) -> bytes:
     """Return the DNG of a gray wall, 60 × 80, through a lens with that shading."""
     gains = shading.over(60, 80)(0, 60).transpose(1, 2, 0)
@@ -238,7 +230,7 @@ def _flat_field(shading: LensShading, level: float, cfa: CFA, data: bytes, tag: 
         iso=100,
         exposure_time_s=0.1,
     )
-    return _with_opcodes(file.getvalue(), data, tag)
+    return with_opcodes(file.getvalue(), data, tag)
 
 
 def _of_lens(cfa: CFA) -> tuple[bytes, LensShading]:

@@ -57,7 +57,7 @@ _PICTURE_BYTES: Final = 12
 _COMPARISON_BYTES: Final = 24
 """Bytes per pixel, about: of a developed picture, and of the three that are compared with what they come from."""
 
-_NOT_SHADED: Final = "The file's correction of lens shading is for pictures; this linear file has the sensor's values."
+_NOT_CORRECTED: Final = "The file's correction of lens {} is for pictures; this linear file has the sensor's values."
 """A warning."""
 
 _SAME_SUFFIX: Final = {".jpeg": ".jpg", ".tiff": ".tif"}
@@ -440,6 +440,8 @@ def _write(made: _Made, settings: PictureSettings) -> Done:
     else:
         if settings.exposure_ev:
             metadata["Exposure"] = f"{settings.exposure_ev:+g} EV"
+        if corrections := _corrections(result.raw):
+            metadata["LensCorrection"] = ", ".join(corrections)
         picture: Pixels
         if isinstance(result, Enhanced):
             picture = result.picture(exposure_ev=settings.exposure_ev)
@@ -471,9 +473,19 @@ def _write(made: _Made, settings: PictureSettings) -> Done:
         size_px=(height, width) if is_turned else (width, height),
         ratio=result.ratio,
         ratio_is_estimated=result.ratio_is_estimated,
-        warnings=(*raw.warnings, *made.warnings, *([_NOT_SHADED] if settings.linear and raw.lens_shading else [])),
+        warnings=(
+            *raw.warnings,
+            *made.warnings,
+            *(map(_NOT_CORRECTED.format, _corrections(result.raw)) if settings.linear else ()),
+        ),
         seconds=clock.seconds,
     )
+
+
+def _corrections(raw: RawImage) -> list[str]:
+    """Return what of its lens is corrected in pictures."""
+    of_lens = {"shading": raw.lens_shading, "distortion": raw.lens_distortion}
+    return [name for name, correction in of_lens.items() if correction is not None]
 
 
 def _write_sheets(job: Job, result: Enhanced, settings: PictureSettings) -> None:

@@ -131,6 +131,7 @@ def enhance(
     ratios: Annotated[bool, Flag] = False,
     dark: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative=(), json_list=False)] = None,
     keep_hot_pixels: Annotated[bool, Flag] = False,
+    keep_distortion: Annotated[bool, Flag] = False,
     ensemble: Literal[1, 2, 4, 8] = 1,
 ) -> int:
     """Turn dark RAW files into finished pictures.
@@ -163,6 +164,7 @@ def enhance(
         dark: RAW files of the same camera and settings taken with the lens cap on, or folders of them, to take fixed
             patterns and hot pixels off; named after the files to enhance.
         keep_hot_pixels: Leave single pixels that no light explains as they are; by default they are replaced.
+        keep_distortion: Leave lines bent as the lens bends them; by default DNGs that say how are straightened.
         ensemble: Make the mean of pictures of the frame in so many orientations, each of which takes as long as one:
             less is lost, and less noise is left.
     """
@@ -194,6 +196,7 @@ def enhance(
         precision=precision,
         max_memory_bytes=max_memory_bytes,
         repair=not keep_hot_pixels,
+        undistort=not keep_distortion,
         ensemble=ensemble,
     )
     failures = 0
@@ -393,6 +396,9 @@ def _facts(raw: RawImage) -> dict[str, Any]:
         "aperture": raw.aperture,
         "orientation": raw.orientation,
         "lens_shading_stops": None if raw.lens_shading is None else raw.lens_shading.largest_stops,
+        "lens_distortion_percent": None
+        if raw.lens_distortion is None
+        else 100 * raw.lens_distortion.largest_shift(height, width),
         "estimated_ratio": ratio,
         **_noise(raw, black),
         "warnings": [*raw.warnings, *out_of_range(raw, ratio, black, ratio_is_estimated=True)],
@@ -440,7 +446,7 @@ def _readable(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("white balance R, G, B", ", ".join(f"{value:.3g}" for value in facts["white_balance"])),
         ("exposure", _exposure(facts["exposure_time_s"], facts["aperture"], facts["iso"])),
         ("orientation", _ORIENTATIONS[facts["orientation"]]),
-        *_lens_shading(facts["lens_shading_stops"]),
+        *_lens(facts["lens_shading_stops"], facts["lens_distortion_percent"]),
         ("estimated ratio", f"{facts['estimated_ratio']:.3g}"),
         ("estimated noise", _noise_in_words(facts["estimated_gain_dn_per_e"], facts["estimated_read_noise_dn"])),
     ]
@@ -455,9 +461,14 @@ def _used_black_level(facts: dict[str, Any]) -> list[tuple[str, str]]:
     return [("black level used", ", ".join(f"{value:.2f}" for value in used))]
 
 
-def _lens_shading(stops: float | None) -> list[tuple[str, str]]:
-    """Return a row if the file says what its lens loses."""
-    return [] if stops is None else [("lens shading", f"corrected in pictures, by up to {stops:.2g} stops")]
+def _lens(stops: float | None, percent: float | None) -> list[tuple[str, str]]:
+    """Return a row for each thing the file says of its lens."""
+    rows: list[tuple[str, str]] = []
+    if stops is not None:
+        rows.append(("lens shading", f"corrected in pictures, by up to {stops:.2g} stops"))
+    if percent is not None:
+        rows.append(("lens distortion", f"corrected in pictures, by up to {percent:.2g} % of half the diagonal"))
+    return rows
 
 
 def _noise_in_words(gain: float | None, read_noise: float | None) -> str:

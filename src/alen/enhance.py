@@ -45,6 +45,7 @@ from alen.raw import RawImage
 from alen.recovery import Recovery
 from alen.self_ensemble import TURNS, Turn, check_ensemble, mean_stripes
 from alen.tiling import Padding
+from alen.undistort import kept_bytes, rows_of, undistorting
 from alen.weights import DEFAULT, XTRANS, Weights, find_weights, load_weights, shipped_names
 
 _PROCESS_BYTES: Final = 120_000_000
@@ -52,6 +53,9 @@ _PROCESS_BYTES: Final = 120_000_000
 
 _ENGINE_BYTES: Final = 300_000_000
 """Memory of an engine that stays when a frame is done, about."""
+
+_STRIPE: Final = 64
+"""Rows of a whole frame that are straightened and developed at a time."""
 
 _BRIGHTEST_MIDDLE: Final = 0.7
 """The linear value that half of a frame reaches at most as the network sees it. Networks have hardly seen pictures most
@@ -190,14 +194,19 @@ class Enhanced:
             exposure_ev: Brighter (above 0) or darker by this many stops.
             out: Where to put it; ``linear`` itself, if that is no longer needed. By default a new array.
         """
-        return develop(
-            self.linear,
-            self.raw.cam2rgb,
-            exposure_ev=exposure_ev,
-            clip_level=self.clip_level,
-            shading=self.shading,
-            out=out,
-        )
+        make = partial(develop, cam2rgb=self.raw.cam2rgb, exposure_ev=exposure_ev, clip_level=self.clip_level)
+        if self.raw.lens_distortion is None:
+            return make(self.linear, shading=self.shading, out=out)
+        height, width, _ = self.linear.shape
+        shading = self.shading
+        straighten = undistorting(self.raw.lens_distortion, height, width, is_shaded=shading is not None)
+        picture = np.empty_like(self.linear) if out is None else out
+        for top in range(0, height, _STRIPE):
+            rows = slice(top, min(top + _STRIPE, height))
+            gains = None if shading is None else shading(rows.start, rows.stop)
+            for made, piece, of_piece in straighten(rows, self.linear[rows], gains):
+                make(piece, shading=None if of_piece is None else partial(rows_of, of_piece), out=picture[made])
+        return picture
 
     @property
     def shading(self) -> Shading | None:
@@ -237,6 +246,7 @@ class Enhancer:
         max_memory_bytes: Frames that would need more are refused; None does not look.
         recover: Give back detail that the network lost, see `alen.recovery`; without, pictures are the network's own.
         repair: Replace hot and dead pixels, see `alen.defective_pixels`.
+        undistort: Make straight lines straight in pictures, where a DNG says how, see `alen.lens_distortion`.
         ensemble: Of how many orientations of the frame a picture is the mean: 1, 2, 4 or 8, each of which takes as long
             as one; see `alen.self_ensemble`.
 
@@ -255,11 +265,13 @@ class Enhancer:
         max_memory_bytes: int | None = None,
         recover: bool = True,
         repair: bool = True,
+        undistort: bool = True,
         ensemble: int = 1,
     ) -> None:
         check_ensemble(ensemble)
         self._recover = recover
         self._repair = repair
+        self._undistort = undistort
         self._ensemble = ensemble
         self._lock = threading.Lock()
         if max_memory_bytes is not None and max_memory_bytes <= 0:
@@ -305,6 +317,7 @@ class Enhancer:
         """
         clock = time.perf_counter()
         network = self._network_for(raw)
+        raw = raw if self._undistort else replace(raw, lens_distortion=None)
         amplified, seen, defects = self._amplified(
             network, raw, ratio, look, bytes_per_pixel=12 + beside_bytes_per_pixel
         )
@@ -350,6 +363,7 @@ class Enhancer:
         """
         clock = time.perf_counter()
         network = self._network_for(raw)
+        raw = raw if self._undistort else replace(raw, lens_distortion=None)
         bytes_per_pixel = 3 * np.dtype(dtype).itemsize
         amplified, seen, defects = self._amplified(network, raw, ratio, look, bytes_per_pixel=bytes_per_pixel)
         prepared = time.perf_counter()
@@ -362,12 +376,16 @@ class Enhancer:
         shading = None if raw.lens_shading is None else raw.lens_shading.over(*raw.mosaic.shape)
 
         def start() -> Callable[[slice, NDArray[np.float32]], None]:
-            developer = Developer(development, dtype, is_shaded=shading is not None)
+            is_shaded = shading is not None
+            developer = Developer(development, dtype, is_shaded=is_shaded)
+            straighten = undistorting(raw.lens_distortion, *raw.mosaic.shape, is_shaded=is_shaded)
 
             def finish_piece(rows: slice, piece: NDArray[np.float32]) -> None:
                 if np.isnan(piece.max()):  # max passes nan on
                     raise PictureError(not_a_number(raw.name))
-                developer.develop(piece, picture[rows], None if shading is None else shading(rows.start, rows.stop))
+                gains = None if shading is None else shading(rows.start, rows.stop)
+                for made, straight, of_straight in straighten(rows, piece, gains):
+                    developer.develop(straight, picture[made], of_straight)
 
             return finish_piece
 
@@ -475,6 +493,8 @@ class Enhancer:
         """
         height, width = raw.mosaic.shape
         needed = _needed_bytes(network, height, width, bytes_per_pixel, self._ensemble)
+        if needed is not None and raw.lens_distortion is not None:
+            needed += kept_bytes(raw.lens_distortion, height, width)
         if self._max_memory_bytes is not None and needed is not None and needed > self._max_memory_bytes:
             raise DeviceError(
                 f"{raw.name}: {height * width / 1e6:.0f} megapixels need about {needed / 1e9:.1f} GB, more than "

@@ -13,7 +13,7 @@ import functools
 import math
 import operator
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,16 +22,11 @@ from numpy.typing import NDArray
 
 from alen.cfa import CFA
 from alen.color import Shading
+from alen.opcodes import each_opcode
 
 _VIGNETTE: Final = 3
 _GAIN_MAP: Final = 9
 """The opcodes' numbers."""
-
-_MAX_OPCODES: Final = 64
-"""Corrections of a list: cameras ask for a dozen at most, and each gain map takes time."""
-
-_HEADER: Final = struct.Struct(">4I")
-"""Number, DNG version, flags, bytes that follow; opcodes are big-endian whatever the file is."""
 
 _MAP: Final = struct.Struct(">10I4dI")
 """Top, left, bottom, right, plane, planes, row pitch, column pitch, points down and across, their spacing and origin
@@ -184,7 +179,7 @@ def read_lens_shading(opcodes: bytes, cfa: CFA, height: int, width: int) -> tupl
     maps: list[list[GainMap]] = [[], [], [], []]
     others: list[str] = []
     try:
-        for number, parameters in _each(opcodes):
+        for number, parameters in each_opcode(opcodes):
             if number == _GAIN_MAP:
                 gain_map, planes = _gain_map(parameters, cfa, height, width)
                 for plane in planes:
@@ -202,7 +197,7 @@ def read_lens_shading(opcodes: bytes, cfa: CFA, height: int, width: int) -> tupl
 
 
 def read_vignette(opcodes: bytes) -> tuple[RadialGain, ...]:
-    """Read the FixVignetteRadial opcodes of an OpcodeList3; others there, such as of distortion, are passed over.
+    """Read the FixVignetteRadial opcodes of an OpcodeList3; others there are passed over.
 
     Args:
         opcodes: The value.
@@ -212,7 +207,7 @@ def read_vignette(opcodes: bytes) -> tuple[RadialGain, ...]:
     """
     found: list[RadialGain] = []
     try:
-        for number, parameters in _each(opcodes):
+        for number, parameters in each_opcode(opcodes):
             if number == _VIGNETTE:
                 *coefficients, x, y = _RADIAL.unpack_from(parameters)
                 gain = RadialGain(tuple(coefficients), (y, x))
@@ -225,19 +220,6 @@ def read_vignette(opcodes: bytes) -> tuple[RadialGain, ...]:
     except struct.error:
         return ()
     return tuple(found) if sum(math.log2(gain.largest) for gain in found) <= math.log2(_MAX_GAIN) else ()
-
-
-def _each(opcodes: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield number and parameters of each opcode of a list; raises struct.error where it is cut off or endless."""
-    (count,) = struct.unpack_from(">I", opcodes)
-    if count > _MAX_OPCODES:
-        raise struct.error(f"{count} opcodes")
-    offset = 4
-    for _ in range(count):
-        number, _, _, size = _HEADER.unpack_from(opcodes, offset)
-        offset += _HEADER.size
-        yield number, opcodes[offset : offset + size]
-        offset += size
 
 
 def _gain_map(parameters: bytes, cfa: CFA, height: int, width: int) -> tuple[GainMap, set[int]]:

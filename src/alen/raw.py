@@ -39,6 +39,7 @@ from alen.errors import (
     SettingsError,
     UnsupportedRawError,
 )
+from alen.lens_distortion import LensDistortion, read_lens_distortion
 from alen.lens_shading import LensShading, read_lens_shading, read_vignette
 from alen.levels import normalize
 from alen.white_balance import estimate_white_balance
@@ -184,6 +185,8 @@ class RawImage:
     """What was added to the file's DN."""
     lens_shading: LensShading | None = None
     """What the lens loses toward the corners, if a DNG says so; the mosaic has not been corrected."""
+    lens_distortion: LensDistortion | None = None
+    """Where the lens puts what belongs elsewhere, if a DNG says so; the mosaic has not been corrected."""
     warnings: tuple[str, ...]
     """What had to be assumed, one sentence each."""
     name: str
@@ -567,7 +570,9 @@ def _interpret(opened: _Opened) -> RawImage:
     sizes = raw.sizes
     if sizes.pixel_aspect != 1:
         warnings.append(f"The pixels are not square (aspect {sizes.pixel_aspect:g}); the picture looks stretched.")
-    lens_shading = _lens_shading(mosaic_directory, cfa, (sizes.height, sizes.width), warnings)
+    visible = sizes.height, sizes.width
+    lens_shading = _lens_shading(mosaic_directory, cfa, visible, warnings)
+    lens_distortion = _lens_distortion(mosaic_directory, visible, warnings)
     mosaic = np.array(raw.raw_image_visible, dtype=np.uint16, order="C")  # a copy
     _check_mosaic(mosaic, black_level, white_level, name, kind)
     mosaic.flags.writeable = False
@@ -595,6 +600,7 @@ def _interpret(opened: _Opened) -> RawImage:
         exif=_exif(tags, exposure),
         noise_profile=_noise_profile(structure),
         lens_shading=lens_shading,
+        lens_distortion=lens_distortion,
         warnings=tuple(warnings),
         name=name,
     )
@@ -888,12 +894,8 @@ def _lens_shading(
     directory: Directory | None, cfa: CFA, visible: tuple[int, int], warnings: list[str]
 ) -> LensShading | None:
     """Return the gains of a DNG's OpcodeList2 and OpcodeList3; warns of what else the first asks for."""
-    lists = [] if directory is None else [directory.fields.get(tag) for tag in (51009, 51022)]
-    if directory is None or not any(lists):
-        return None
-    active = directory.integers(50829) or (0, 0, *directory.integers(257)[:1], *directory.integers(256)[:1])
-    is_whole = len(active) == 4 and (active[2] - active[0], active[3] - active[1]) == visible
-    before, after = (each.values if each is not None and isinstance(each.values, bytes) else None for each in lists)
+    before, after = (_opcodes(directory, tag) for tag in (51009, 51022))
+    is_whole = _is_active_area(directory, visible)
     shading: LensShading | None = None
     others: tuple[str, ...] = ()
     if before is not None:
@@ -907,6 +909,34 @@ def _lens_shading(
             f"{'; its lens shading is corrected' if shading is not None else ''}."
         )
     return shading
+
+
+def _lens_distortion(
+    directory: Directory | None, visible: tuple[int, int], warnings: list[str]
+) -> LensDistortion | None:
+    """Return the warps of a DNG's OpcodeList3; warns if they cannot be used."""
+    opcodes = _opcodes(directory, 51022)
+    if opcodes is None or not _is_active_area(directory, visible):
+        return None
+    try:
+        return read_lens_distortion(opcodes, *visible)
+    except ValueError as error:
+        warnings.append(f"The DNG's correction of the lens's distortion cannot be used ({error}); lines stay bent.")
+        return None
+
+
+def _opcodes(directory: Directory | None, tag: int) -> bytes | None:
+    """Return an opcode list of a DNG."""
+    field = None if directory is None else directory.fields.get(tag)
+    return field.values if field is not None and isinstance(field.values, bytes) else None
+
+
+def _is_active_area(directory: Directory | None, visible: tuple[int, int]) -> bool:
+    """Return whether what LibRaw shows is the DNG's active area, which opcodes are for."""
+    if directory is None:
+        return False
+    active = directory.integers(50829) or (0, 0, *directory.integers(257)[:1], *directory.integers(256)[:1])
+    return len(active) == 4 and (active[2] - active[0], active[3] - active[1]) == visible
 
 
 def _exif(tags: _Tags, exposure: _Exposure) -> bytes | None:

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from alen.color import MAX_EV, Shading, develop
+from alen.color import MAX_EV, develop
 from alen.demosaic import demosaic_linear
 from alen.enhance import Enhanced, amplified_planes
 from alen.levels import MAX_RATIO
 from alen.picture import orient
+from alen.undistort import rows_of, undistorting
 
 _COLUMN_PX: Final = 640
 """Longest side of a reduced frame, and width of a crop at most."""
@@ -124,6 +125,7 @@ def _without_network(enhanced: Enhanced, exposure_ev: float) -> tuple[NDArray[np
     rows = amplified.shape[1]
     shot = np.empty((height, width, 3), dtype=np.uint8)
     brightened = np.empty_like(shot)
+    straighten = undistorting(enhanced.raw.lens_distortion, height, width, is_shaded=whole_shading is not None)
     for top in range(0, rows, _STRIPE):
         bottom = min(top + _STRIPE, rows)
         first, last = max(top - 2, 0), min(bottom + 2, rows)  # the filters reach one pattern further
@@ -131,17 +133,16 @@ def _without_network(enhanced: Enhanced, exposure_ev: float) -> tuple[NDArray[np
         begin = here.start + padding.top - side * first
         rgb = demosaic_linear(amplified.rows(first, last))[begin : begin + here.stop - here.start]
         rgb = rgb[:, padding.left : padding.left + width]
-        shading = None if whole_shading is None else partial(_moved, whole_shading, here.start)
-        brightened[here] = _quantize(
-            develop(rgb, matrix, exposure_ev=exposure_ev, clip_level=clip_level, shading=shading)
-        )
-        shot[here] = _quantize(develop(rgb / np.float32(ratio), matrix, clip_level=clip_level / ratio, shading=shading))
+        gains = None if whole_shading is None else whole_shading(here.start, here.stop)
+        for made, straight, of_straight in straighten(here, rgb, gains):
+            shading = None if of_straight is None else partial(rows_of, of_straight)
+            brightened[made] = _quantize(
+                develop(straight, matrix, exposure_ev=exposure_ev, clip_level=clip_level, shading=shading)
+            )
+            shot[made] = _quantize(
+                develop(straight / np.float32(ratio), matrix, clip_level=clip_level / ratio, shading=shading)
+            )
     return shot, brightened
-
-
-def _moved(shading: Shading, offset: int, start: int, stop: int) -> NDArray[np.float32]:
-    """Return the gains of rows that are counted from another row than the first."""
-    return shading(offset + start, offset + stop)
 
 
 def _quantize(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
