@@ -657,6 +657,7 @@ def test_info_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "aperture",
         "orientation",
         "lens_shading_stops",
+        "lens_distortion_percent",
         "estimated_ratio",
         "estimated_gain_dn_per_e",
         "estimated_read_noise_dn",

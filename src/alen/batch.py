@@ -18,6 +18,7 @@ from alen.dark_frames import DarkFrame, subtract_dark
 from alen.enhance import Enhanced, Enhancer, Finished, check_ratio
 from alen.errors import AlenError, NotRawError, PictureError, RawError, RawNotFoundError, SettingsError
 from alen.levels import LOOK, Look, check_look
+from alen.linear_dng import write_linear_dng
 from alen.picture import SUFFIXES, Pixels, bits, write_linear_tiff, write_picture
 from alen.raw import RawImage, read_raw
 from alen.sheets import before_after, ratio_sheet
@@ -47,7 +48,7 @@ _SUFFIXES_BY_MAKER: Final = {
 RAW_SUFFIXES: Final = frozenset(suffix for suffixes in _SUFFIXES_BY_MAKER.values() for suffix in suffixes)
 """Suffixes, lower case, of what is taken from a folder. A file that is named itself may have any."""
 
-Format = Literal["jpg", "png", "tif"]
+Format = Literal["jpg", "png", "tif", "dng"]
 """Formats by the suffix they get."""
 
 _OVERLAP_PX: Final = 40_000_000
@@ -56,6 +57,12 @@ _OVERLAP_PX: Final = 40_000_000
 _PICTURE_BYTES: Final = 12
 _COMPARISON_BYTES: Final = 24
 """Bytes per pixel, about: of a developed picture, and of the three that are compared with what they come from."""
+
+_SAMPLES_BYTES: Final = 6
+"""Of a linear DNG."""
+
+_OUTPUTS: Final = (*SUFFIXES, ".dng")
+"""Suffixes of what is written."""
 
 _NOT_CORRECTED: Final = "The file's correction of lens {} is for pictures; this linear file has the sensor's values."
 """A warning."""
@@ -117,6 +124,11 @@ class Job:
     """True if the problem is another RAW file of the same name before it: it is none if that one cannot be read."""
 
     @property
+    def is_dng(self) -> bool:
+        """Whether the picture is a linear DNG."""
+        return self.target.suffix.lower() == ".dng"
+
+    @property
     def comparison(self) -> Path:
         """Where the sheet with the comparison goes: ``a.alen.jpg`` and ``a.jpg`` → ``a.compare.jpg``."""
         return self._beside("compare")
@@ -171,7 +183,8 @@ class Failed:
 def find_raw_files(paths: Sequence[Path]) -> list[Path]:
     """Return the files themselves, and the RAW files in folders (not in their subfolders), sorted by name.
 
-    Hidden files are left out, such as the shadows "._NAME.ARW" that macOS leaves on memory cards. A folder without any
+    Hidden files are left out, such as the shadows "._NAME.ARW" that macOS leaves on memory cards, and linear DNGs of
+    ours. A folder without any
     RAW file stands for itself. A file that is named twice is one.
     """
     found: dict[Path, Path] = {}
@@ -187,10 +200,17 @@ def _raw_files_in(path: Path) -> list[Path]:
         return sorted(
             file
             for file in (path.iterdir() if path.is_dir() else ())
-            if file.suffix.lower() in RAW_SUFFIXES and not file.name.startswith(".") and file.is_file()
+            if file.suffix.lower() in RAW_SUFFIXES
+            and not (file.name.startswith(".") or _is_linear_dng(file))
+            and file.is_file()
         )
     except OSError:
         return []
+
+
+def _is_linear_dng(path: Path) -> bool:
+    """Tell whether a file has the name of a linear DNG of ours."""
+    return path.name.lower().endswith(".alen.dng")
 
 
 def _exists(path: Path) -> bool:
@@ -259,7 +279,8 @@ def plan(
         output: A folder, if it ends with a slash, exists as a folder, or several files or a folder are given; else the
             name of the one picture. None puts each picture beside its RAW file. In folders a picture is named
             ``NAME.alen.SUFFIX``.
-        picture_format: "jpg" if it is not told by this or by the suffix of ``output``; "tif" for linear files.
+        picture_format: "jpg" if it is not told by this or by the suffix of ``output``; "tif" for linear files. Linear
+            DNGs in ``paths`` that this call writes are left out.
         linear: Whether linear files will be written.
         darks: Dark frames: they are not enhanced, and no picture may replace them.
 
@@ -280,13 +301,17 @@ def plan(
     elif is_alone:
         _check_output(Path(output), suffix if picture_format or linear else None, linear=linear)
         jobs = [Job(sources[0], Path(output))]
-    elif Path(output).suffix.lower() in SUFFIXES:
+    elif Path(output).suffix.lower() in _OUTPUTS:
         raise SettingsError(
             f"{output} names one picture, but there are several; end the name of a folder with a slash."
         )
     else:
         jobs = [Job(source, _named(source, Path(output), suffix)) for source in sources]
-    named = [source for source in sources if source.suffix.lower() not in SUFFIXES]  # those may be our own pictures
+    made = {_in_full(job.target) for job in jobs}
+    jobs = [job for job in jobs if not (_is_linear_dng(job.source) and _in_full(job.source) in made)]
+    named = [  # others may be our own pictures
+        job.source for job in jobs if job.source.suffix.lower() not in SUFFIXES and not _is_linear_dng(job.source)
+    ]
     return _with_problems(jobs, {_in_full(file) for file in (*named, *darks)}, darks)
 
 
@@ -404,12 +429,15 @@ def _enhance(
     """Run the network, and unless the linear picture is wanted as a whole develop what it makes."""
     result: Enhanced | Finished
     has_sheet = settings.compare or settings.ratios
-    if settings.linear or has_sheet:
+    is_dng = read.job.is_dng
+    if settings.linear or has_sheet or is_dng:
         result = enhancer.enhance(
             read.raw,
             ratio=settings.ratio,
             look=settings.look or LOOK,
-            beside_bytes_per_pixel=_PICTURE_BYTES * has_sheet + _COMPARISON_BYTES * settings.compare,
+            beside_bytes_per_pixel=_PICTURE_BYTES * has_sheet
+            + _COMPARISON_BYTES * settings.compare
+            + _SAMPLES_BYTES * is_dng,
             progress=progress,
         )
     else:
@@ -442,20 +470,23 @@ def _write(made: _Made, settings: PictureSettings) -> Done:
             metadata["Exposure"] = f"{settings.exposure_ev:+g} EV"
         if corrections := _corrections(result.raw):
             metadata["LensCorrection"] = ", ".join(corrections)
-        picture: Pixels
-        if isinstance(result, Enhanced):
-            picture = result.picture(exposure_ev=settings.exposure_ev)
-            clock.lap("develop")
+        if isinstance(result, Enhanced) and job.is_dng:
+            write_linear_dng(job.target, result, exposure_ev=settings.exposure_ev, metadata=metadata)
         else:
-            picture = result.picture
-        write_picture(
-            job.target,
-            picture,
-            orientation=raw.orientation,
-            exif=raw.exif,
-            quality=settings.quality,
-            metadata=metadata,
-        )
+            picture: Pixels
+            if isinstance(result, Enhanced):
+                picture = result.picture(exposure_ev=settings.exposure_ev)
+                clock.lap("develop")
+            else:
+                picture = result.picture
+            write_picture(
+                job.target,
+                picture,
+                orientation=raw.orientation,
+                exif=raw.exif,
+                quality=settings.quality,
+                metadata=metadata,
+            )
     clock.lap("write")
     if isinstance(result, Enhanced) and (settings.compare or settings.ratios):
         try:
@@ -521,9 +552,9 @@ def _named(source: Path, folder: Path, suffix: str) -> Path:
 def _check_output(output: Path, suffix: str | None, *, linear: bool) -> None:
     """Raise SettingsError if the name of a picture has no known suffix, or not the one of the format asked for."""
     own = output.suffix.lower()
-    if own not in SUFFIXES:
+    if own not in _OUTPUTS:
         raise SettingsError(
-            f"{output}: the suffix tells the format of a picture, one of {', '.join(SUFFIXES)}; end the name of a "
+            f"{output}: the suffix tells the format of a picture, one of {', '.join(_OUTPUTS)}; end the name of a "
             "folder with a slash."
         )
     if suffix is not None and _SAME_SUFFIX.get(own, own) != suffix:

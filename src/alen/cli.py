@@ -108,6 +108,7 @@ _Files = Annotated[list[Path], Parameter(name="FILE", negative=(), json_list=Fal
     "  alen enhance night.arw --look natural\n"
     "  alen enhance night.arw -o night.tif --linear\n"
     "  alen enhance card/ -o pictures/ --format png\n"
+    "  alen enhance night.arw --format dng\n"
     "  alen enhance night.arw --dark darks/\n"
     "  alen enhance best.arw --ensemble 8",
 )
@@ -120,7 +121,7 @@ def enhance(
     look: Literal["natural", "bright"] | None = None,
     ev: float = 0.0,
     linear: Annotated[bool, Flag] = False,
-    picture_format: Annotated[Literal["jpg", "png", "tif"] | None, Parameter(name="--format")] = None,
+    picture_format: Annotated[Literal["jpg", "png", "tif", "dng"] | None, Parameter(name="--format")] = None,
     quality: int = 95,
     model: str = "alen",
     device: str = "CPU",
@@ -149,7 +150,8 @@ def enhance(
             stay nights. Not beside a given ratio.
         ev: Brighter (above 0) or darker than that, in stops.
         linear: Write scene-linear camera RGB instead: 32-bit float TIFF, white-balanced, unclipped, not turned.
-        picture_format: jpg (8 bit), png or tif (16 bit), where no suffix tells it; jpg by default.
+        picture_format: jpg (8 bit), png or tif (16 bit), or dng (linear, 16 bit: to develop in other programs), where
+            no suffix tells it; jpg by default.
         quality: Of JPEG files, 1 to 100.
         model: Name of shipped weights (see "alen models"), or a weights file. X-Trans files take alen-xtrans in place
             of other shipped weights.

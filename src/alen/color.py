@@ -277,13 +277,13 @@ class Development:
     ) -> _Colors:
         """Develop camera RGB, three values or arrays of one shape, into linear sRGB; ``shading`` are their gains."""
         limited = [maximum(minimum(color, _LIMIT), -_LIMIT) for color in camera_rgb]
-        red, green, blue = self._neutralized(limited, shading, maximum, minimum)
+        red, green, blue = self.neutralized(limited, shading, maximum, minimum)
         rgb, neutral = self._converted(red * self.gain, green * self.gain, blue * self.gain, maximum)
         rgb = _fitted(rgb, maximum(neutral, 0.0), maximum, minimum)
         return self._rolled_off(rgb, maximum, minimum, sqrt)
 
-    def _neutralized(self, rgb: Sequence[Any], shading: _Colors | None, maximum: _Two, minimum: _Two) -> _Colors:
-        """Blend pixels whose sensor values are clipped to the neutral of their largest channel.
+    def neutralized(self, rgb: Sequence[Any], shading: _Colors | None, maximum: _Two, minimum: _Two) -> _Colors:
+        """Blend pixels whose sensor values are clipped to the neutral of their largest channel, and apply ``shading``.
 
         White balance sends a clipped pixel to (gain R, 1, gain B) × clip level, which looks magenta. Green, with the
         smallest gain, tells: it reaches the clip level first. Red and blue above it count half, so that the rim of a

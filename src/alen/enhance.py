@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -45,7 +45,7 @@ from alen.raw import RawImage
 from alen.recovery import Recovery
 from alen.self_ensemble import TURNS, Turn, check_ensemble, mean_stripes
 from alen.tiling import Padding
-from alen.undistort import kept_bytes, rows_of, undistorting
+from alen.undistort import Piece, kept_bytes, rows_of, undistorting
 from alen.weights import DEFAULT, XTRANS, Weights, find_weights, load_weights, shipped_names
 
 _PROCESS_BYTES: Final = 120_000_000
@@ -55,7 +55,7 @@ _ENGINE_BYTES: Final = 300_000_000
 """Memory of an engine that stays when a frame is done, about."""
 
 _STRIPE: Final = 64
-"""Rows of a whole frame that are straightened and developed at a time."""
+"""Rows of a whole frame that are straightened at a time."""
 
 _BRIGHTEST_MIDDLE: Final = 0.7
 """The linear value that half of a frame reaches at most as the network sees it. Networks have hardly seen pictures most
@@ -194,19 +194,23 @@ class Enhanced:
             exposure_ev: Brighter (above 0) or darker by this many stops.
             out: Where to put it; ``linear`` itself, if that is no longer needed. By default a new array.
         """
+        picture = np.empty_like(self.linear) if out is None else out
         make = partial(develop, cam2rgb=self.raw.cam2rgb, exposure_ev=exposure_ev, clip_level=self.clip_level)
         if self.raw.lens_distortion is None:
-            return make(self.linear, shading=self.shading, out=out)
+            return make(self.linear, shading=self.shading, out=picture)
+        for rows, piece, gains in self.pieces():
+            make(piece, shading=None if gains is None else partial(rows_of, gains), out=picture[rows])
+        return picture
+
+    def pieces(self) -> Iterator[Piece]:
+        """Yield ``linear`` from top to bottom with straight lines, and the gains that give back what the lens lost."""
         height, width, _ = self.linear.shape
         shading = self.shading
         straighten = undistorting(self.raw.lens_distortion, height, width, is_shaded=shading is not None)
-        picture = np.empty_like(self.linear) if out is None else out
         for top in range(0, height, _STRIPE):
             rows = slice(top, min(top + _STRIPE, height))
             gains = None if shading is None else shading(rows.start, rows.stop)
-            for made, piece, of_piece in straighten(rows, self.linear[rows], gains):
-                make(piece, shading=None if of_piece is None else partial(rows_of, of_piece), out=picture[made])
-        return picture
+            yield from straighten(rows, self.linear[rows], gains)
 
     @property
     def shading(self) -> Shading | None:

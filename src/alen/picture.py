@@ -121,8 +121,8 @@ def write_picture(
         raise SettingsError(f"The JPEG quality is 1…100; got {quality}.")
     _check(path, rgb)
     upright = orient(rgb, orientation)
-    block = _exif_fields(path, exif, upright.shape, metadata)
-    with _replacing(path) as file:
+    block = exif_fields(path, exif, upright.shape, metadata)
+    with replacing_picture(path) as file:
         encode(file, path, upright, block, quality)
 
 
@@ -152,8 +152,8 @@ def write_linear_tiff(
     pixels = np.ascontiguousarray(rgb, dtype="<f4")
     if not np.isfinite(pixels.sum(dtype=np.float64)):
         raise PictureError(not_a_number(path))
-    with _replacing(path) as file:
-        _write_tiff(file, path, pixels, _exif_fields(path, exif, rgb.shape, metadata, color_space=65_535), profile=None)
+    with replacing_picture(path) as file:
+        _write_tiff(file, path, pixels, exif_fields(path, exif, rgb.shape, metadata, color_space=65_535), profile=None)
 
 
 def orient(picture: NDArray[Any], orientation: int) -> NDArray[Any]:
@@ -203,11 +203,11 @@ def quantize(rgb: NDArray[Any], *, out: NDArray[Any], name: str | os.PathLike[st
         out[top : top + rows] = stripe
 
 
-_Fields = tuple[dict[int, Field], dict[int, Field], dict[int, Field]]
+ExifFields = tuple[dict[int, Field], dict[int, Field], dict[int, Field]]
 """IFD 0, Exif IFD and GPS IFD of an EXIF block."""
 
 
-def _write_jpeg(file: BinaryIO, path: Path, rgb: Pixels, fields: _Fields, quality: int) -> None:
+def _write_jpeg(file: BinaryIO, path: Path, rgb: Pixels, fields: ExifFields, quality: int) -> None:
     """Write 8 bit, 4:4:4 or 4:2:0."""
     if max(rgb.shape) > _MAX_JPEG_PX:
         raise PictureError(f"{path}: a JPEG has at most {_MAX_JPEG_PX} pixels a side; write a PNG or TIFF instead.")
@@ -228,7 +228,7 @@ def _write_jpeg(file: BinaryIO, path: Path, rgb: Pixels, fields: _Fields, qualit
     file.write(jpeg.getbuffer())
 
 
-def _write_png(file: BinaryIO, path: Path, rgb: Pixels, fields: _Fields, quality: int) -> None:  # noqa: ARG001 - all encoders are called alike
+def _write_png(file: BinaryIO, path: Path, rgb: Pixels, fields: ExifFields, quality: int) -> None:  # noqa: ARG001 - all encoders are called alike
     """Write 16 bit; profile and EXIF follow the header, which is the first 33 bytes (PNG 3rd edition, 5.6)."""
     png = memoryview(
         imagecodecs.png_encode(
@@ -248,13 +248,13 @@ def _png_chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
-def _write_tiff16(file: BinaryIO, path: Path, rgb: Pixels, fields: _Fields, quality: int) -> None:  # noqa: ARG001 - all encoders are called alike
+def _write_tiff16(file: BinaryIO, path: Path, rgb: Pixels, fields: ExifFields, quality: int) -> None:  # noqa: ARG001 - all encoders are called alike
     """Write 16 bit."""
     pixels = _quantized(path, rgb, np.uint16).astype("<u2", copy=False)
     _write_tiff(file, path, pixels, fields, profile=srgb_profile())
 
 
-def _write_tiff(file: BinaryIO, path: Path, pixels: NDArray[Any], fields: _Fields, *, profile: bytes | None) -> None:
+def _write_tiff(file: BinaryIO, path: Path, pixels: NDArray[Any], fields: ExifFields, *, profile: bytes | None) -> None:
     """Write (H, W, 3) little-endian pixels as one uncompressed strip after the directories.
 
     An EXIF block is a TIFF file without a picture; adding the tags of the picture to it keeps all of EXIF, as the
@@ -287,7 +287,7 @@ def _write_tiff(file: BinaryIO, path: Path, pixels: NDArray[Any], fields: _Field
     file.write(pixels.data)
 
 
-_ENCODERS: Final[dict[str, Callable[[BinaryIO, Path, Pixels, _Fields, int], None]]] = {
+_ENCODERS: Final[dict[str, Callable[[BinaryIO, Path, Pixels, ExifFields, int], None]]] = {
     ".jpeg": _write_jpeg,
     ".jpg": _write_jpeg,
     ".png": _write_png,
@@ -307,14 +307,14 @@ def _quantized(path: Path, rgb: Pixels, dtype: type[np.uint8] | type[np.uint16])
     return quantized
 
 
-def _exif_fields(
+def exif_fields(
     path: Path,
     exif: bytes | None,
     shape: Sequence[int],
     metadata: Mapping[str, str] | None,
     *,
     color_space: int = 1,
-) -> _Fields:
+) -> ExifFields:
     """Return the fields of the new EXIF block: those of the RAW file, what has changed, and what made the picture.
 
     The color space is that of Exif 2.3: 1 is sRGB, 65535 "uncalibrated", which is any other.
@@ -340,7 +340,7 @@ def _exif_fields(
     return main, details, gps
 
 
-def _drop_largest(fields: _Fields) -> None:
+def _drop_largest(fields: ExifFields) -> None:
     """Remove the largest value from the fields."""
     part, tag = max(((part, tag) for part in fields for tag in part), key=lambda place: len(place[0][place[1]].values))
     del part[tag]
@@ -357,8 +357,12 @@ def not_a_number(name: str | os.PathLike[str]) -> str:
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """Yield a file beside ``path`` that takes its name when the block ends well and vanishes when it does not."""
+def replacing_picture(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file beside ``path`` that takes its name when the block ends well and vanishes when it does not.
+
+    Raises:
+        PictureError: It cannot be written; the message says what to do.
+    """
     temporary = path.with_name(f".{path.name[:32]}.{secrets.token_hex(4)}.part")  # a long name leaves no room for more
     try:
         try:

@@ -183,6 +183,8 @@ class RawImage:
     """Steps of the mosaic and of its levels per DN of the file: more than 1 after `alen.dark_frames.subtract_dark`."""
     pedestal_dn: float = 0.0
     """What was added to the file's DN."""
+    xyz2cam: Matrix | None = None
+    """(3, 3) from XYZ (D65) to camera RGB before white balance; None if the file and LibRaw do not know it."""
     lens_shading: LensShading | None = None
     """What the lens loses toward the corners, if a DNG says so; the mosaic has not been corrected."""
     lens_distortion: LensDistortion | None = None
@@ -592,6 +594,7 @@ def _interpret(opened: _Opened) -> RawImage:
         white_level=white_level,
         white_balance=white_balance,
         cam2rgb=cam2rgb,
+        xyz2cam=None if xyz2cam is None else _rows(xyz2cam),
         orientation=_EXIF_ORIENTATION.get(sizes.flip, 1),
         iso=exposure.iso,
         exposure_time_s=exposure.time_s,
@@ -753,10 +756,15 @@ def _matrices(raw: Any, is_dng: bool, camera: str, warnings: list[str]) -> tuple
             daylight = _gains(raw.daylight_whitebalance)
             if is_dng and daylight is not None:
                 xyz2cam = np.linalg.inv(cam2rgb) @ RGB_FROM_XYZ / np.reshape(daylight, (3, 1))
-        rows = [(float(row[0]), float(row[1]), float(row[2])) for row in cam2rgb]
-        return (rows[0], rows[1], rows[2]), xyz2cam
+        return _rows(cam2rgb), xyz2cam
     warnings.append(f"No color matrix is known for {camera}; its colors are taken as sRGB and look pale.")
     return _NEUTRAL_MATRIX, None
+
+
+def _rows(matrix: NDArray[np.float64]) -> Matrix:
+    """Return a matrix as a value."""
+    rows = [(float(row[0]), float(row[1]), float(row[2])) for row in matrix]
+    return rows[0], rows[1], rows[2]
 
 
 def _check_mosaic(
