@@ -163,8 +163,8 @@ class Done:
     warnings: tuple[str, ...]
     """What had to be assumed, and what lies outside of what the weights were trained for; one sentence each."""
     seconds: Mapping[str, float]
-    """Wall-clock seconds by part, in order: "decode", "darks" if there are any, "prepare", "network", "write"; with a
-    sheet "develop", "sheets".
+    """Wall-clock seconds by part, in order: "decode", "darks" if there are any, "prepare", "network", "write"; with
+    a sheet "sheets".
 
     Without a sheet, pictures are developed while the network runs.
     """
@@ -459,34 +459,17 @@ def _write(made: _Made, settings: PictureSettings) -> Done:
     """Write the picture, and the sheet if it is wanted."""
     job, raw, result = made.read.job, made.read.raw, made.result
     clock = _Clock(made.seconds)
-    metadata = {**result.metadata, "Source": raw.name}
+    metadata: dict[str, str] = {}
     if settings.dark is not None:
         metadata["DarkFrames"] = f"{settings.dark.frames}, {settings.dark.name} first"
     if isinstance(result, Enhanced) and settings.linear:
+        metadata |= {**result.metadata, "Source": raw.name}
         metadata["Orientation"] = str(raw.orientation)  # the pixels are not turned
         write_linear_tiff(job.target, result.linear, exif=raw.exif, metadata=metadata)
     else:
-        if settings.exposure_ev:
-            metadata["Exposure"] = f"{settings.exposure_ev:+g} EV"
-        if corrections := _corrections(result.raw):
-            metadata["LensCorrection"] = ", ".join(corrections)
-        if isinstance(result, Enhanced) and job.is_dng:
-            write_linear_dng(job.target, result, exposure_ev=settings.exposure_ev, metadata=metadata)
-        else:
-            picture: Pixels
-            if isinstance(result, Enhanced):
-                picture = result.picture(exposure_ev=settings.exposure_ev)
-                clock.lap("develop")
-            else:
-                picture = result.picture
-            write_picture(
-                job.target,
-                picture,
-                orientation=raw.orientation,
-                exif=raw.exif,
-                quality=settings.quality,
-                metadata=metadata,
-            )
+        write_enhanced(
+            job.target, result, exposure_ev=settings.exposure_ev, quality=settings.quality, metadata=metadata
+        )
     clock.lap("write")
     if isinstance(result, Enhanced) and (settings.compare or settings.ratios):
         try:
@@ -511,6 +494,39 @@ def _write(made: _Made, settings: PictureSettings) -> Done:
         ),
         seconds=clock.seconds,
     )
+
+
+def write_enhanced(
+    target: Path,
+    result: Enhanced | Finished,
+    *,
+    exposure_ev: float = 0.0,
+    quality: int = 95,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write a picture in the format that its suffix tells: one of `alen.picture.SUFFIXES`, or a linear DNG.
+
+    Args:
+        target: The file; an existing one is replaced.
+        result: What it is made of; of a linear DNG with its linear values.
+        exposure_ev: Brighter or darker by this many stops; of a picture that is finished, by how many it is.
+        quality: JPEG quality.
+        metadata: What else the picture tells of how it was made.
+
+    Raises:
+        PictureError: The file cannot be written; nothing is left behind.
+    """
+    raw = result.raw
+    told = {**result.metadata, "Source": raw.name, **(metadata or {})}
+    if exposure_ev:
+        told["Exposure"] = f"{exposure_ev:+g} EV"
+    if corrections := _corrections(raw):
+        told["LensCorrection"] = ", ".join(corrections)
+    if isinstance(result, Enhanced) and target.suffix.lower() == ".dng":
+        write_linear_dng(target, result, exposure_ev=exposure_ev, metadata=told)
+        return
+    picture: Pixels = result.picture(exposure_ev=exposure_ev) if isinstance(result, Enhanced) else result.picture
+    write_picture(target, picture, orientation=raw.orientation, exif=raw.exif, quality=quality, metadata=told)
 
 
 def _corrections(raw: RawImage) -> list[str]:

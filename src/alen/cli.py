@@ -25,6 +25,7 @@ from alen.commands.data import data
 from alen.commands.doctor import doctor
 from alen.commands.evaluate import evaluate
 from alen.commands.export import export
+from alen.commands.serve import serve
 from alen.commands.train import train
 from alen.errors import AlenError, SettingsError
 
@@ -90,6 +91,11 @@ app.command(
     help_epilogue="Examples:\n\n"
     "  alen export -o alen.onnx\n"
     "  alen export -o mine.onnx --model runs/first/weights.safetensors",
+)
+app.command(
+    serve,
+    usage="Usage: alen serve [OPTIONS]",
+    help_epilogue="Examples:\n\n  alen serve --open\n  alen serve --host 0.0.0.0 --port 8000 --max-memory 4",
 )
 app.command(
     doctor,

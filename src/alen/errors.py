@@ -12,6 +12,7 @@ AlenError
 ├── SettingsError               a setting is out of its range (also a ValueError)
 ├── DataError                   a data set is incomplete or has another layout
 ├── CalibrationError            frames do not fit together or do not show a camera's noise, or a calibration is damaged
+├── ServerError                 the web page cannot be served
 └── TrainingError               training cannot start, go on or be resumed
 
 A message says what was expected, what came, and what to do next; it names the file when there is one.
@@ -64,6 +65,10 @@ class DataError(AlenError):
 
 class CalibrationError(AlenError):
     """Frames do not fit together or do not show a camera's noise, or a calibration is damaged."""
+
+
+class ServerError(AlenError):
+    """The web page cannot be served."""
 
 
 class TrainingError(AlenError):

@@ -46,8 +46,8 @@ def before_after(enhanced: Enhanced, *, exposure_ev: float = 0.0) -> NDArray[np.
     Returns:
         (H, W, 3) float32 in [0, 1], display-encoded sRGB, upright.
     """
-    shot, brightened = _without_network(enhanced, exposure_ev)
-    clean = _quantize(enhanced.picture(exposure_ev=exposure_ev))
+    shot, brightened = without_network(enhanced, exposure_ev)
+    clean = quantize_8_bit(enhanced.picture(exposure_ev=exposure_ev))
     orientation = enhanced.raw.orientation
     frames = [np.ascontiguousarray(orient(frame, orientation)) for frame in (shot, brightened, clean)]
     height, width, _ = frames[0].shape
@@ -89,15 +89,11 @@ def ratio_sheet(enhanced: Enhanced, *, exposure_ev: float = 0.0) -> NDArray[np.f
         (H, W, 3) float32 in [0, 1], display-encoded sRGB, upright; titles tell the ratios.
     """
     ratios = sheet_ratios(enhanced.ratio)
-    height, width, _ = enhanced.linear.shape
-    side = min(max(-(-max(height, width) // _COLUMN_PX), 1), height, width)
-    rows, columns = height // side, width // side
-    linear = enhanced.linear[: rows * side, : columns * side]
-    small = dataclasses.replace(enhanced, linear=linear.reshape(rows, side, columns, side, 3).mean(axis=(1, 3)))
+    small = reduced_to(enhanced, _COLUMN_PX)
     frames = []
     for ratio in ratios:
         ev = min(max(exposure_ev + math.log2(ratio / enhanced.ratio), -MAX_EV), MAX_EV)
-        frame = _quantize(small.picture(exposure_ev=ev))
+        frame = quantize_8_bit(small.picture(exposure_ev=ev))
         frames.append(Image.fromarray(np.ascontiguousarray(orient(frame, enhanced.raw.orientation))))
     frame_width, frame_height = frames[0].size
     step = frame_width + _GAP_PX
@@ -116,8 +112,25 @@ def sheet_ratios(ratio: float) -> tuple[float, ...]:
     return tuple(ratio * factor for factor in (0.25, 0.5, 1.0, 2.0, 4.0) if 1 <= ratio * factor <= MAX_RATIO)
 
 
-def _without_network(enhanced: Enhanced, exposure_ev: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return the frame as shot and the merely brightened frame, (H, W, 3) uint8, sensor orientation."""
+def reduced_to(enhanced: Enhanced, longest_px: int) -> Enhanced:
+    """Return an enhanced image whose linear values are means of squares, so that no side is longer than asked for."""
+    height, width, _ = enhanced.linear.shape
+    side = min(max(-(-max(height, width) // longest_px), 1), height, width)
+    rows, columns = height // side, width // side
+    linear = enhanced.linear[: rows * side, : columns * side]
+    return dataclasses.replace(enhanced, linear=linear.reshape(rows, side, columns, side, 3).mean(axis=(1, 3)))
+
+
+def without_network(enhanced: Enhanced, exposure_ev: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the frame as shot and the frame merely brightened, by linear filters instead of the network.
+
+    Args:
+        enhanced: The enhanced image.
+        exposure_ev: Stops by which the second is developed brighter.
+
+    Returns:
+        Two display-encoded pictures (H, W, 3) uint8, sensor orientation.
+    """
     amplified = amplified_planes(enhanced.raw, enhanced.ratio)
     ratio, side, padding = enhanced.ratio, amplified.side, amplified.padding
     matrix, clip_level, whole_shading = enhanced.raw.cam2rgb, enhanced.clip_level, enhanced.shading
@@ -136,16 +149,16 @@ def _without_network(enhanced: Enhanced, exposure_ev: float) -> tuple[NDArray[np
         gains = None if whole_shading is None else whole_shading(here.start, here.stop)
         for made, straight, of_straight in straighten(here, rgb, gains):
             shading = None if of_straight is None else partial(rows_of, of_straight)
-            brightened[made] = _quantize(
+            brightened[made] = quantize_8_bit(
                 develop(straight, matrix, exposure_ev=exposure_ev, clip_level=clip_level, shading=shading)
             )
-            shot[made] = _quantize(
+            shot[made] = quantize_8_bit(
                 develop(straight / np.float32(ratio), matrix, clip_level=clip_level / ratio, shading=shading)
             )
     return shot, brightened
 
 
-def _quantize(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
+def quantize_8_bit(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Round [0, 1] to 8 bits."""
     return (picture * np.float32(255) + np.float32(0.5)).astype(np.uint8)
 

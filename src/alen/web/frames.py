@@ -1,0 +1,356 @@
+"""Frames that were given to the web page: stored, enhanced one after the other, kept until they are taken away.
+
+Nothing here knows HTTP. Every frame has a folder of its own under one temporary folder, named by a random token; names
+that people give to files are shown, and never become paths.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import queue
+import secrets
+import shutil
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from alen.batch import write_enhanced
+from alen.color import MAX_EV
+from alen.enhance import Enhanced, Enhancer, check_ratio
+from alen.errors import AlenError, SettingsError
+from alen.levels import LOOK, Look, check_look
+from alen.picture import orient, srgb_profile
+from alen.raw import read_raw
+from alen.sheets import quantize_8_bit, reduced_to, without_network
+from alen.trained_range import out_of_range
+
+State = Literal["waiting", "working", "done", "failed"]
+FORMATS: Final = ("jpg", "png", "tif", "dng")
+
+_PREVIEW_PX: Final = 1600
+"""Longest side of a preview."""
+
+_PREVIEW_QUALITY: Final = 90
+
+_MAX_NAME: Final = 120
+"""Characters of a name that is shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameSettings:
+    """How a frame is to be enhanced."""
+
+    ratio: float | None = None
+    """By how much it was exposed too short, 1 to 300; None estimates it."""
+    look: Look = LOOK
+    """How bright an estimated ratio makes it."""
+
+    def __post_init__(self) -> None:
+        """Raise SettingsError on values no picture can be made with."""
+        check_ratio(self.ratio)
+        check_look(self.look)
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What became of a frame."""
+
+    whole: Enhanced
+    """The frame, `_on_disk`."""
+    small: Enhanced
+    """It, reduced to `_PREVIEW_PX`, likewise."""
+    before: bytes
+    """JPEG of the same size: merely brightened."""
+    warnings: tuple[str, ...]
+    seconds: float
+
+
+@dataclass
+class _Frame:
+    """A frame and where it is on its way."""
+
+    token: str
+    name: str
+    folder: Path
+    settings: FrameSettings
+    state: State = "waiting"
+    share: float = 0.0
+    began: float = 0.0
+    error: str = ""
+    result: _Result | None = None
+    is_removed: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held while a picture is written, so that the folder stays."""
+
+    @property
+    def source(self) -> Path:
+        """The RAW file."""
+        return self.folder / "frame.raw"
+
+
+class _NotWantedError(Exception):
+    """A frame that is being enhanced has been removed, or everything ends."""
+
+
+class FrameNotFoundError(AlenError):
+    """There is no such frame, or it is not done yet."""
+
+
+class FrameStore:
+    """The frames; a thread enhances those that wait, the first first.
+
+    Args:
+        enhancer: What enhances them.
+        folder: A temporary folder, for this alone.
+        max_bytes: What all frames may take on disk: when there is more, the oldest that are done are removed.
+    """
+
+    def __init__(self, enhancer: Enhancer, folder: Path, *, max_bytes: int) -> None:
+        self._enhancer = enhancer
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._frames: dict[str, _Frame] = {}
+        self._lock = threading.Lock()
+        self._waiting: queue.SimpleQueue[_Frame | None] = queue.SimpleQueue()
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._work, daemon=True, name="enhance")
+        self._thread.start()
+
+    def close(self) -> None:
+        """Enhance nothing more, and wait until what is being enhanced has ended."""
+        self._is_closed = True
+        self._waiting.put(None)
+        self._thread.join()
+
+    def new_upload(self) -> tuple[str, Path]:
+        """Return a token, and the file that a frame is to be written into before it is `add`-ed; makes room for it."""
+        token = secrets.token_urlsafe(16)
+        folder = self._folder / token
+        folder.mkdir()
+        self._make_room()
+        return token, folder / "frame.raw"
+
+    def discard_upload(self, token: str) -> None:
+        """Remove what `new_upload` has made and nobody added."""
+        shutil.rmtree(self._folder / token, ignore_errors=True)
+
+    def add(self, token: str, name: str, settings: FrameSettings) -> dict[str, Any]:
+        """Have an uploaded frame enhanced; return what `facts` does."""
+        frame = _Frame(token, _shown(name), self._folder / token, settings)
+        with self._lock:
+            self._frames[token] = frame
+        self._waiting.put(frame)
+        return self.facts(token)
+
+    def again(self, token: str, settings: FrameSettings) -> dict[str, Any]:
+        """Have a frame that is done, or failed, enhanced in another way; return what `facts` does."""
+        frame = self._frame(token)
+        with self._lock:
+            if frame.state not in ("done", "failed"):
+                raise FrameNotFoundError(f"{frame.name}: is on its way; wait until it is done.")
+            frame.settings, frame.state, frame.share, frame.error = settings, "waiting", 0.0, ""
+            frame.result = None
+        self._waiting.put(frame)
+        return self.facts(token)
+
+    def remove(self, token: str) -> None:
+        """Forget a frame, and what it takes on disk once nobody works with it."""
+        frame = self._frame(token)
+        with self._lock:
+            del self._frames[token]
+            frame.is_removed = True
+            is_free = frame.state != "working"
+        if is_free:
+            self._erase(frame)
+
+    def all_facts(self) -> list[dict[str, Any]]:
+        """Return the facts of all frames, the first first."""
+        with self._lock:
+            frames = list(self._frames.values())
+        return [_facts(frame) for frame in frames]
+
+    def facts(self, token: str) -> dict[str, Any]:
+        """Return what there is to show of a frame, ready for JSON.
+
+        Raises:
+            FrameNotFoundError: There is no such frame.
+        """
+        return _facts(self._frame(token))
+
+    def before(self, token: str) -> bytes:
+        """Return a JPEG preview of the merely brightened frame; raises FrameNotFoundError until it is done."""
+        return self._result(token).before
+
+    def after(self, token: str, exposure_ev: float) -> bytes:
+        """Return a JPEG preview of the picture; raises FrameNotFoundError until it is done."""
+        result = self._result(token)
+        picture = quantize_8_bit(result.small.picture(exposure_ev=_checked_ev(exposure_ev)))
+        return _jpeg(picture, result.small.raw.orientation)
+
+    def write(self, token: str, picture_format: str, exposure_ev: float) -> tuple[Path, str]:
+        """Write the picture; return its file, which is the caller's to delete, and the name to save it under.
+
+        Raises:
+            FrameNotFoundError: There is no such frame, or it is not done.
+            SettingsError: There is no such format, or exposure.
+            PictureError: It cannot be written.
+        """
+        if picture_format not in FORMATS:
+            raise SettingsError(f"Pictures are written as {', '.join(FORMATS)}; got {picture_format!r}.")
+        frame, result = self._frame(token), self._result(token)
+        target = frame.folder / f"{secrets.token_hex(8)}.{picture_format}"
+        with frame.lock:
+            if frame.is_removed:
+                raise FrameNotFoundError(f"{frame.name}: was removed.")
+            write_enhanced(target, result.whole, exposure_ev=_checked_ev(exposure_ev))
+        return target, f"{Path(frame.name).stem}.alen.{picture_format}"
+
+    def _frame(self, token: str) -> _Frame:
+        with self._lock:
+            frame = self._frames.get(token)
+        if frame is None:
+            raise FrameNotFoundError("There is no such frame; it may have been removed to make room.")
+        return frame
+
+    def _result(self, token: str) -> _Result:
+        frame = self._frame(token)
+        if frame.state != "done" or frame.result is None:
+            raise FrameNotFoundError(f"{frame.name}: is not done.")
+        return frame.result
+
+    def _work(self) -> None:
+        """Enhance what waits, until everything ends."""
+        while (frame := self._waiting.get()) is not None and not self._is_closed:
+            with self._lock:
+                if frame.is_removed or frame.state != "waiting":
+                    continue
+                frame.state, frame.began = "working", time.monotonic()
+            result, error = None, ""
+            try:
+                result = self._enhanced(frame)
+            except _NotWantedError:
+                error = f"{frame.name}: was removed."
+            except AlenError as problem:
+                error = str(problem).replace(frame.source.name, frame.name)
+            except MemoryError:
+                error = f"{frame.name}: the memory is too small for this frame. Close other programs."
+            except OSError as problem:
+                error = f"{frame.name}: cannot be stored ({problem.strerror}). Remove frames, or make room on the disk."
+            except Exception as problem:  # a mistake of ours must not end the others' work
+                error = f"{frame.name}: failed by a mistake in the program ({type(problem).__name__}: {problem})."
+            with self._lock:
+                frame.result, frame.error, frame.state = result, error, "failed" if result is None else "done"
+                is_removed = frame.is_removed
+            if is_removed:
+                self._erase(frame)
+
+    def _enhanced(self, frame: _Frame) -> _Result:
+        """Enhance a frame."""
+
+        def show(share: float) -> None:
+            frame.share = share
+            if frame.is_removed or self._is_closed:
+                raise _NotWantedError
+
+        for path in frame.folder.glob("*.npy"):  # of the time before
+            with contextlib.suppress(OSError):  # some systems keep what is still read
+                path.unlink()
+        raw = replace(read_raw(frame.source), name=frame.name)
+        settings = frame.settings
+        enhanced = self._enhancer.enhance(raw, ratio=settings.ratio, look=settings.look, progress=show)
+        _, brightened = without_network(enhanced, 0.0)
+        small = reduced_to(enhanced, _PREVIEW_PX)
+        rows, columns, _ = small.linear.shape
+        like_small = Image.fromarray(brightened).resize((columns, rows), Image.Resampling.BOX)
+        before = _jpeg(np.asarray(like_small), raw.orientation)
+        warnings = out_of_range(
+            raw, enhanced.ratio, enhanced.raw.black_level, ratio_is_estimated=enhanced.ratio_is_estimated
+        )
+        whole, small = (_on_disk(each, frame.folder) for each in (enhanced, small))
+        return _Result(whole, small, before, (*raw.warnings, *warnings), time.monotonic() - frame.began)
+
+    def _make_room(self) -> None:
+        """Remove the oldest frames that are done, until there is room."""
+        while _bytes_in(self._folder) > self._max_bytes:
+            with self._lock:
+                oldest = next((frame for frame in self._frames.values() if frame.state in ("done", "failed")), None)
+            if oldest is None:
+                return
+            self.remove(oldest.token)
+
+    def _erase(self, frame: _Frame) -> None:
+        with frame.lock:
+            frame.result = None
+            shutil.rmtree(frame.folder, ignore_errors=True)
+
+
+def _on_disk(enhanced: Enhanced, folder: Path) -> Enhanced:
+    """Return an enhanced image whose linear values lie in a file; of its mosaic only the size is left."""
+    path = folder / f"{secrets.token_hex(8)}.npy"
+    np.save(path, enhanced.linear)
+    mosaic = np.broadcast_to(np.uint16(0), enhanced.raw.mosaic.shape)
+    return replace(enhanced, linear=np.load(path, mmap_mode="r"), raw=replace(enhanced.raw, mosaic=mosaic))
+
+
+def _facts(frame: _Frame) -> dict[str, Any]:
+    """Return what `FrameStore.facts` does."""
+    facts: dict[str, Any] = {"id": frame.token, "name": frame.name, "state": frame.state, "error": frame.error}
+    if frame.state == "working":
+        passed = time.monotonic() - frame.began
+        share = min(frame.share, 1.0)
+        facts |= {"share": share, "seconds_left": passed * (1 - share) / share if share > 0.02 else None}
+    if frame.state == "done" and (result := frame.result) is not None:
+        height, width = result.whole.raw.mosaic.shape
+        is_turned = result.whole.raw.orientation >= 5
+        raw = result.whole.raw
+        facts |= {
+            "width": height if is_turned else width,
+            "height": width if is_turned else height,
+            "ratio": result.whole.ratio,
+            "ratio_is_estimated": result.whole.ratio_is_estimated,
+            "camera": raw.camera,
+            "iso": raw.iso,
+            "exposure_time_s": raw.exposure_time_s,
+            "warnings": list(result.warnings),
+            "seconds": result.seconds,
+        }
+    return facts
+
+
+def _bytes_in(folder: Path) -> int:
+    """Return what the files in a folder of folders take; what vanishes meanwhile takes nothing."""
+    total = 0
+    for path in folder.glob("*/*"):
+        try:
+            total += path.stat().st_size
+        except OSError:
+            continue
+    return total
+
+
+def _shown(name: str) -> str:
+    """Return a name to show: the last part of a path, without what cannot be printed, not too long."""
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    printable = "".join(character for character in last if character.isprintable()).strip()
+    return printable[-_MAX_NAME:] or "frame"
+
+
+def _checked_ev(exposure_ev: float) -> float:
+    if not abs(exposure_ev) <= MAX_EV:
+        raise SettingsError(f"The exposure is a number of stops within ±{MAX_EV}; got {exposure_ev:g}.")
+    return exposure_ev
+
+
+def _jpeg(picture: NDArray[np.uint8], orientation: int) -> bytes:
+    """Return a picture (H, W, 3) as upright JPEG."""
+    file = io.BytesIO()
+    upright = Image.fromarray(np.ascontiguousarray(orient(picture, orientation)))
+    upright.save(file, format="JPEG", quality=_PREVIEW_QUALITY, icc_profile=srgb_profile())
+    return file.getvalue()
