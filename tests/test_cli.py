@@ -152,7 +152,17 @@ def test_the_program_runs_as_a_process() -> None:
         (["enhance"], "requires an argument"),
         (["enhence", "a.dng"], 'Unknown command "enhence". Did you mean "enhance"?'),
         (["enhance", "a.dng", "--raito", "3"], "Unknown option"),
-        (["enhance", "a.dng", "--ratio", "much"], "Invalid value for --ratio"),
+        (
+            ["enhance", "a.dng", "--ratio", "much"],
+            'Invalid value for --ratio: "auto" or a number from 1 to 300 is needed; got "much".',
+        ),
+        (
+            ["enhance", "a.dng", "--max-memory", "much"],
+            'Invalid value for --max-memory: a number is needed; got "much".',
+        ),
+        (["enhance", "a.dng", "--force=much"], 'Invalid value for --force: it takes no value; got "much".'),
+        (["sample", "a.dng", "--seed", "much"], 'Invalid value for --seed: a whole number is needed; got "much".'),
+        (["train", "camera", "--photos", "p", "--out", "r", "--lr", "much"], "a number is needed"),
         (["enhance", "a.dng", "--ratio", "0.5"], "error: The ratio lies between 1 and 300"),
         (["enhance", "a.dng", "--ratio", "400"], "error: The ratio lies between 1 and 300"),
         (["enhance", "a.dng", "--look", "gloomy"], 'Invalid value "gloomy" for --look'),

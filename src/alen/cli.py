@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
+from cyclopts import App, CoercionError, CycloptsError, CycloptsPanel, MissingArgumentError, Parameter, Token
 
 from alen import __version__
 from alen.commands.calibrate import calibrate
@@ -51,6 +51,13 @@ _LEAST_SIGNAL: Final = 2.0
 _SHOT_SHARE: Final = 0.5
 """For a gain to be told by a frame, where it is bright: signal in deviations without light, and the variance of photons
 in that without light."""
+
+_NEEDED: Final[dict[object, str]] = {
+    float: "a number is needed",
+    int: "a whole number is needed",
+    bool: "it takes no value",
+}
+"""What an option takes, by its type, in words."""
 
 app = App(
     name="alen",
@@ -103,6 +110,20 @@ app.command(
     help_epilogue="Examples:\n\n  alen doctor\n  alen doctor --precision float32\n  alen doctor --json",
 )
 
+
+def _auto_or_number(_: object, tokens: Sequence[Token]) -> Literal["auto"] | float:
+    """Return the value of --ratio."""
+    from alen.levels import MAX_RATIO
+
+    (token,) = tokens
+    if token.value == "auto":
+        return "auto"
+    try:
+        return float(token.value)
+    except ValueError:
+        raise ValueError(f'"auto" or a number from 1 to {MAX_RATIO:g} is needed; got "{token.value}".') from None
+
+
 _Files = Annotated[list[Path], Parameter(name="FILE", negative=(), json_list=False)]  # "[1].dng" is a file
 
 
@@ -123,7 +144,7 @@ def enhance(
     /,
     *,
     output: Annotated[str | None, Parameter(name=("--output", "-o"))] = None,
-    ratio: Annotated[Literal["auto"] | float, Parameter(show_choices=False)] = "auto",
+    ratio: Annotated[Literal["auto"] | float, Parameter(show_choices=False, converter=_auto_or_number)] = "auto",
     look: Literal["natural", "bright"] | None = None,
     ev: float = 0.0,
     linear: Annotated[bool, Flag] = False,
@@ -341,10 +362,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = app(
             given,
             exit_on_error=False,
-            print_error=True,
+            print_error=False,
             result_action="return_value",
         )
-    except CycloptsError as error:  # has been printed
+    except CycloptsError as error:
+        _complain_of_usage(error)
         if isinstance(error, MissingArgumentError) and given[0] == "enhance" and "--dark" in given:
             print("Name the files to enhance before --dark, which takes all that follows.", file=sys.stderr)
         return WRONG_USAGE
@@ -361,6 +383,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain("interrupted")
         return INTERRUPTED
     return code if isinstance(code, int) else OK
+
+
+def _complain_of_usage(error: CycloptsError) -> None:
+    """Print what is wrong with the arguments, without names of Python's types."""
+    from rich.console import Console
+
+    if isinstance(error, CoercionError) and error.msg is None and error.token is not None:
+        needed = _NEEDED.get(error.target_type)
+        if needed is not None:
+            error.msg = f'{needed}; got "{error.token.value}".'
+    Console(stderr=True).print(CycloptsPanel(error))
 
 
 def _located(file: Path, error: AlenError) -> str:
