@@ -751,7 +751,7 @@ def test_options_reach_the_training(
     monkeypatch.setattr(loop, "train", fake)
     monkeypatch.setattr(processes, "find_device", lambda *_, **__: None)
     _photographs(Path("p"))
-    options = {"steps": 40, "batch": 2, "patch": 32, "lr": 1e-3, "seed": 7, "threads": 1, "cache": "c", "init": "w"}
+    options = {"steps": 40, "batch": 2, "patch": 32, "lr": 1e-3, "seed": 7, "threads": 1, "cache": "c", "init": "alen"}
     options |= {"accumulate": 2, "device": "cuda:1", "workers": 3, "precision": "float32"}
     given = [f"--{name}={value}" for name, value in options.items()]
     assert main(["train", "camera", "--photos", "p", "--out", "r", *given, "--resume"]) == 0
@@ -762,7 +762,7 @@ def test_options_reach_the_training(
     assert (config.accumulate, config.precision) == (2, "float32")
     assert isinstance(seen["source"], Photographs)
     assert seen["source"].scenes == 6
-    assert (seen["threads"], seen["initial_weights"], seen["resume"]) == (1, Path("w"), True)
+    assert (seen["threads"], seen["initial_weights"], seen["resume"]) == (1, Path("alen"), True)
     assert (seen["device"], seen["workers"]) == ("cuda:1", 3)
     assert capsys.readouterr().out == (
         "Training on the photographs in p for 40 steps; the run is in r\n"
@@ -838,6 +838,12 @@ def test_a_training_that_cannot_start_is_not_announced(folder: Path, capsys: pyt
     out, err = capsys.readouterr()
     assert out == ""
     assert "The device cuda:99 is not there" in err
+    for weights, reason in (("none", "neither a weights file nor"), ("alen-fast", "weights of another network")):
+        assert main([*command, "--init", weights]) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert reason in err
+    assert not Path("r").exists()
     Path("r").mkdir()
     Path("r/checkpoint.safetensors").touch()
     assert main(command) == 1

@@ -188,12 +188,14 @@ _see_in_the_dark("ablation_inverted_shuffle", "sony", "Train the whole network: 
 def _run(config: TrainingConfig, source: Source, options: Options, what: str) -> int:
     """Train, and show how it goes; of several processes the first alone."""
     from alen.training.checkpoint import steps_done
-    from alen.training.loop import check_folder
+    from alen.training.loop import check_folder, initial_weights_of
     from alen.training.loop import train as run_training
     from alen.training.processes import find_device
 
     check_folder(options.out, resume=options.resume)  # before anything is announced
     find_device(options.device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
+    if options.init is not None:
+        initial_weights_of(options.init, config.network)
     config = config.in_steps(source.scenes)
     is_first = os.environ.get("RANK", "0") == "0"
     if is_first:

@@ -31,7 +31,7 @@ from alen.training.losses import log_l2, roll_off, training_loss
 from alen.training.processes import Processes
 from alen.training.records import Records, check_data, describe_run
 from alen.training.sources import Source
-from alen.weights import TrainingFacts, find_weights, load_weights, save_weights
+from alen.weights import TrainingFacts, Weights, find_weights, load_weights, save_weights
 
 
 @dataclass(frozen=True)
@@ -254,12 +254,18 @@ def _groups(network: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:
 
 def load_into(network: nn.Module, path: Path, config: AlenConfig | SidUnetConfig) -> None:
     """Load weights of the same configuration, a file or shipped ones, into a network; TrainingError if they differ."""
+    weights = initial_weights_of(path, config)
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.arrays.items()})
+
+
+def initial_weights_of(path: Path, config: AlenConfig | SidUnetConfig) -> Weights:
+    """Return weights to start from, a file or shipped ones; TrainingError if they are of another configuration."""
     weights = load_weights(find_weights(str(path)))
     if weights.config != config:
         theirs, ours = asdict(weights.config), asdict(config)
         different = [f"{key} {theirs.get(key)} instead of {ours[key]}" for key in ours if theirs.get(key) != ours[key]]
         raise TrainingError(f"{path}: holds weights of another network: {'; '.join(different) or 'of another kind'}.")
-    network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.arrays.items()})
+    return weights
 
 
 def save_weights_of(
