@@ -200,6 +200,120 @@ def test_wrong_usage(folder: Path, capsys: pytest.CaptureFixture[str], arguments
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("mistake", "code", "commands"),
+    [
+        (
+            "a file that is not there",
+            1,
+            [
+                "enhance none.dng",
+                "enhance in.dng --dark none.dng",
+                "info none.dng",
+                "calibrate --dark none.dng --flat in.dng -o c.json",
+                "convert none.pth -o w.safetensors --plane-order sid",
+                "data own none.csv",
+                "evaluate pairs --data none.csv --weights alen",
+                "train pairs --data none.csv --out r",
+                "train camera --photos photos --out r --camera none.json",
+            ],
+        ),
+        (
+            "a folder that is not there",
+            1,
+            [
+                "calibrate --dark in.dng --flat in.dng -o none/c.json",
+                "data sid none",
+                "data eld none",
+                "evaluate sid-sony-88 --data none --weights alen",
+                "train camera --photos none --out r",
+                "train sid-sony --data none --out r",
+            ],
+        ),
+        (
+            "what is there already",
+            1,
+            [
+                "enhance in.dng -o there.jpg",
+                "sample there.dng",
+                "export -o there.onnx",
+                "convert none.pth -o there.safetensors --plane-order sid",
+                "train camera --photos photos --out there",
+            ],
+        ),
+        (
+            "weights that are not there",
+            1,
+            [
+                "enhance in.dng --model none",
+                "models none",
+                "export -o w.onnx --model none",
+                "evaluate pairs --data pairs.csv --weights none",
+                "train camera --photos photos --out r --init none",
+            ],
+        ),
+        (
+            "a device that is not there",
+            1,
+            [
+                "enhance in.dng --device TPU",
+                "enhance in.dng --device cuda:99",
+                "train camera --photos photos --out r --device TPU",
+                "train camera --photos photos --out r --device cuda:99",
+            ],
+        ),
+        (
+            "a wrong suffix",
+            2,
+            [
+                "enhance in.dng -o w.gif",
+                "sample w.tif",
+                "export -o w.bin",
+                "convert none.pth -o w.bin --plane-order sid",
+            ],
+        ),
+        (
+            "a value out of its range",
+            2,
+            [
+                "enhance in.dng --quality 101",
+                "sample w.dng --iso 1",
+                "calibrate --dark in.dng other.dng --flat in.dng other.dng -o c.json --iso=-3",
+                "evaluate pairs --data pairs.csv --weights alen --threads 0",
+                "evaluate pairs --data pairs.csv --weights alen --seed=-1",
+                "train camera --photos photos --out r --threads 0",
+            ],
+        ),
+        (
+            "a name that is not known",
+            2,
+            [
+                "enhance in.dng --look gloomy",
+                "data sid photos --subset none",
+                "evaluate none --data photos --weights alen",
+                "train none --out r",
+            ],
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_equal_mistakes_have_one_exit_code(
+    folder: Path, capsys: pytest.CaptureFixture[str], mistake: str, code: int, commands: list[str]
+) -> None:
+    for name in ("in.dng", "other.dng"):
+        _dng(folder / name)
+    _photographs(folder / "photos")
+    (folder / "pairs.csv").write_text("short,long,ratio\nin.dng,other.dng,100\n")
+    for suffix in ("dng", "jpg", "onnx", "safetensors"):
+        (folder / f"there.{suffix}").touch()
+    (folder / "there").mkdir()
+    (folder / "there" / "checkpoint.safetensors").touch()
+    before = sorted(folder.rglob("*"))
+    codes = {command: main(command.split()) for command in commands}
+    assert codes == dict.fromkeys(commands, code), capsys.readouterr().err
+    assert sorted(folder.rglob("*")) == before
+
+
 # ----------------------------------------------------------------------------------------------------------- enhance
 
 

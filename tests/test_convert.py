@@ -193,7 +193,7 @@ def test_the_command_replaces_nothing_unasked(tmp_path: Path, capsys: pytest.Cap
     assert main([*command, str(raw)]) == 2
     assert "ends in .safetensors" in capsys.readouterr().err
     there = _touched(tmp_path / "there.safetensors")
-    assert main([*command, str(there)]) == 2
+    assert main([*command, str(there)]) == 1
     assert "is there already" in capsys.readouterr().err
     assert raw.read_bytes() == there.read_bytes() == b""
     assert main([*command, str(there), "--force"]) == 0

@@ -161,5 +161,5 @@ def test_settings_out_of_range_write_nothing(tmp_path, settings, error, message)
 
 
 def test_the_name_ends_in_dng(tmp_path):
-    with pytest.raises(PictureError, match=r"ends in \.dng"):
+    with pytest.raises(SettingsError, match=r"ends in \.dng"):
         make_sample(tmp_path / "night.tif")

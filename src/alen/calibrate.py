@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from alen import __version__
 from alen.camera_file import CameraFile, HotPixel, IsoCalibration, Measured
 from alen.cfa import CFA
-from alen.errors import CalibrationError
+from alen.errors import CalibrationError, SettingsError
 from alen.noise import QUANTIZATION_VARIANCE_DN2, tukey_lambda_std
 from alen.raw import RawHeader, RawImage, read_header, read_raw
 
@@ -260,9 +260,12 @@ def calibrate(
         progress: Called after every frame.
 
     Raises:
+        SettingsError: The ISO speed is not a positive number.
         CalibrationError: The frames are too few, of several cameras, sizes or ISO speeds, or do not show the noise.
         RawError: A file cannot be used.
     """
+    if iso is not None and not 0 < iso < math.inf:
+        raise SettingsError(f"The ISO speed is a number above 0; got {iso:g}.")
     headers = _headers(darks, flats, iso)
     groups, alone = _by_exposure([(path, headers[path]) for path in flats])
     times = {path: headers[path].exposure_time_s for path in darks}

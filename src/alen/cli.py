@@ -1,7 +1,8 @@
 """The command line: parse, call the library, report. Slow imports wait for the command that needs them.
 
-Exit codes: 0 all done, 1 something failed (the rest is done), 2 wrong usage, 130 interrupted. Results go to standard
-output, errors and progress to standard error.
+Exit codes: 0 all done, 1 something failed (the rest is done), 2 wrong usage, 130 interrupted. Wrong usage is what would
+be wrong on every computer: errors of the parser and `SettingsError`; all others depend on what is there. Results go to
+standard output, errors and progress to standard error.
 """
 
 from __future__ import annotations

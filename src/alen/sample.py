@@ -122,8 +122,8 @@ def make_sample(
         force: Replace existing files.
 
     Raises:
-        PictureError: A file exists already (and ``force`` is not set), or cannot be written; or the suffix is not .dng.
-        SettingsError: A setting is out of its range.
+        PictureError: A file exists already (and ``force`` is not set), or cannot be written.
+        SettingsError: A setting is out of its range, or the suffix is not .dng.
     """
     paths = SamplePaths(Path(path), reference_path(path))
     if not 1 <= ratio <= 1000:
@@ -159,9 +159,9 @@ def make_sample(
 
 
 def _check_targets(paths: SamplePaths, *, force: bool) -> None:
-    """Raise PictureError if a file has a wrong name or stands there already."""
+    """Raise SettingsError if the file has a wrong name, PictureError if one stands there already."""
     if paths.raw.suffix.lower() != ".dng":
-        raise PictureError(f"{paths.raw}: a sample is a DNG file; choose a name that ends in .dng.")
+        raise SettingsError(f"{paths.raw}: a sample is a DNG file; choose a name that ends in .dng.")
     for file in (paths.raw, paths.reference):
         if file.exists() and not force:
             raise PictureError(f"{file}: exists already; choose another name, or pass force (--force) to replace it.")

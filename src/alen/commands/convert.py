@@ -40,7 +40,7 @@ def convert(
     if output.suffix.lower() != ".safetensors":
         raise SettingsError(f"{output}: a weights file ends in .safetensors. Name it so.")
     if output.exists() and not force:
-        raise SettingsError(f"{output}: is there already. Replace it with --force, or name another file.")
+        raise WeightsError(f"{output}: is there already. Replace it with --force, or name another file.")
     require_torch("Converting weights", WeightsError)
     from alen.config import AlenConfig, SidUnetConfig
     from alen.convert import Arrays, convert_alen, convert_sid_unet, read_state_dict

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter
 
 from alen.commands.console import FAILED, INTERRUPTED, OK, Flag, Progress, complain, count
+from alen.errors import SettingsError
 
 if TYPE_CHECKING:
     from alen.weights import Weights
@@ -75,6 +76,8 @@ def run(
     from alen.weights import find_weights, load_weights
 
     chosen = find_protocol(protocol)
+    if seed < 0:
+        raise SettingsError(f"The seed is a whole number from 0 on; got {seed}.")
     settings = Settings(
         quantization=None if quantize == "protocol" else quantize,
         ratios=("known", "estimated") if ratio == "both" else (ratio,),

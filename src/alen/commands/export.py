@@ -30,7 +30,7 @@ def export(
     if output.suffix.lower() != ".onnx":
         raise SettingsError(f"{output}: an ONNX file ends in .onnx. Name it so.")
     if output.exists() and not force:
-        raise SettingsError(f"{output}: is there already. Replace it with --force, or name another file.")
+        raise WeightsError(f"{output}: is there already. Replace it with --force, or name another file.")
     if find_spec("onnx") is None:
         raise WeightsError("Exporting needs onnx, which is not installed. Install it with: pip install 'alen[export]'")
     from alen.onnx_file import OPSET, write_onnx

@@ -39,15 +39,14 @@ class Lpips:
         path: The weights, see above.
 
     Raises:
-        WeightsError: The file cannot be read, or tensors are missing or of other shapes.
-        SettingsError: torch is not installed.
+        WeightsError: The file cannot be read, tensors are missing or of other shapes, or torch is not installed.
     """
 
     def __init__(self, path: Path) -> None:
         try:
             import torch
         except ImportError as error:
-            raise SettingsError("LPIPS needs torch. Install it with: pip install 'alen[train]'") from error
+            raise WeightsError("LPIPS needs torch. Install it with: pip install 'alen[train]'") from error
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 

@@ -23,7 +23,7 @@ from alen.config import AlenConfig, SidUnetConfig
 from alen.data.exposures import RawPair
 from alen.demosaic import demosaic_malvar
 from alen.engines import MULTIPLE, Engine
-from alen.errors import DataError, SettingsError
+from alen.errors import DataError, WeightsError
 from alen.evaluate.protocols import Domain, Protocol
 from alen.levels import amplify, estimate_ratio, normalize
 from alen.raw import RawImage, read_raw, render_reference
@@ -212,12 +212,12 @@ def predict(
         protocol: What is compared.
 
     Raises:
-        SettingsError: The network does not make what the protocol compares, or not from this filter array.
+        WeightsError: The network does not make what the protocol compares, or not from this filter array.
     """
     raw, cfa = exposures.raw, exposures.cfa
     check_network(config, protocol)
     if cfa.is_bayer != (config.cfa == "bayer"):
-        raise SettingsError(f"{raw.name}: its filter array is {cfa.name}, the network is made for {config.cfa}.")
+        raise WeightsError(f"{raw.name}: its filter array is {cfa.name}, the network is made for {config.cfa}.")
     ratio = known_ratio
     if origin == "estimated":
         ratio = estimate_ratio(exposures.normalized, cfa, raw.white_balance)
@@ -234,9 +234,9 @@ def predict(
 
 
 def check_network(config: AlenConfig | SidUnetConfig, protocol: Protocol) -> None:
-    """Raise SettingsError if a network cannot be scored under a protocol."""
+    """Raise WeightsError if a network cannot be scored under a protocol."""
     if protocol.domain == "mosaic" and config.target != "camera":
-        raise SettingsError(
+        raise WeightsError(
             f"{protocol.name} compares mosaics, but these weights paint finished pictures (target srgb). Name weights "
             'with the target "camera".'
         )

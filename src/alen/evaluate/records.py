@@ -18,8 +18,8 @@ from typing import Any, Final, Literal
 from alen import __version__
 from alen.config import AlenConfig
 from alen.data.exposures import RawPair
-from alen.engines import Engine, Precision
-from alen.errors import AlenError, DataError, SettingsError
+from alen.engines import Engine, Precision, check_engine_settings
+from alen.errors import AlenError, DataError, SettingsError, WeightsError
 from alen.evaluate.lpips import Lpips
 from alen.evaluate.pictures import (
     Exposures,
@@ -64,7 +64,8 @@ class Settings:
     """Weights of LPIPS; None leaves it out."""
 
     def __post_init__(self) -> None:
-        """Raise SettingsError unless there is at least one ratio, and each once."""
+        """Raise SettingsError unless there is at least one ratio, and each once, and an engine can be set so."""
+        check_engine_settings(self.precision, self.threads)
         if not self.ratios or len(set(self.ratios)) != len(self.ratios):
             raise SettingsError(f"Ratios are known, estimated or both; got {', '.join(self.ratios) or 'none'}.")
 
@@ -240,9 +241,8 @@ def make_engine(weights: Weights, settings: Settings) -> Engine:
     """Return the engine that runs a network.
 
     Raises:
-        SettingsError: It needs torch, which is not installed.
         DeviceError: The device is not there.
-        WeightsError: The engine does not build this network.
+        WeightsError: The engine does not build this network, or it needs torch, which is not installed.
     """
     is_openvino = isinstance(weights.config, AlenConfig) and weights.config.pairwise == "embedded_gaussian"
     if settings.engine == "openvino" or (settings.engine == "auto" and is_openvino):
@@ -254,7 +254,7 @@ def make_engine(weights: Weights, settings: Settings) -> Engine:
     try:
         from alen.engines.torch import TorchEngine
     except ImportError as error:
-        raise SettingsError(
+        raise WeightsError(
             f"{weights.name}: this network runs on torch, which is not installed. Install it with: "
             "pip install 'alen[train]'"
         ) from error
@@ -274,10 +274,10 @@ class Run:
         out: The folder; made if it is not there. What it holds of the same run is not measured again.
 
     Raises:
-        SettingsError: A network cannot be scored under the protocol.
+        SettingsError: The same weights are named twice.
         DataError: The folder holds a file of records that is none.
         DeviceError: The device is not there.
-        WeightsError: A network cannot be built.
+        WeightsError: A network cannot be built, or not be scored under the protocol.
     """
 
     def __init__(
