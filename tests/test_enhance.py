@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from alen.enhance import Enhancer, amplified_planes
 from alen.errors import DeviceError, SettingsError, UnsupportedRawError, WeightsError
 from alen.levels import amplify, bright_ratio, normalize
 from alen.models.alen import Alen
-from alen.picture import quantize
+from alen.picture import quantize, write_linear_tiff, write_picture
 from alen.weights import TrainingFacts, save_weights, shipped_names
 from frames import BLACK, GAINS, RATIO, WHITE, Demosaicker, expose, make_raw, ramp
 
@@ -203,6 +204,23 @@ def test_ratios_out_of_range(enhancer: Enhancer, ratio: float) -> None:
     raw = expose(ramp(32, 32), CFA.bayer("RGGB"))
     with pytest.raises(SettingsError, match="The ratio lies between 1 and 300"):
         enhancer.enhance(raw, ratio=ratio)
+
+
+@pytest.mark.parametrize("file", ["night.dng", Path("night.dng"), b"II*", None])
+def test_a_file_is_read_before_it_is_enhanced(enhancer: Enhancer, file: Any) -> None:
+    """Whoever forgets it is told how."""
+    for method in (enhancer.enhance, enhancer.finish, amplified_planes):
+        with pytest.raises(SettingsError, match=r"A RawImage is needed; got \w+\. .*read_raw\(") as told:
+            method(file)
+        assert ("read_raw('night.dng')" in str(told.value)) == isinstance(file, str | Path)
+
+
+def test_a_picture_is_written_not_what_it_is_made_of(demosaicker: Enhancer, tmp_path: Path) -> None:
+    enhanced = demosaicker.enhance(expose(ramp(64, 96), CFA.bayer("RGGB")), ratio=RATIO)
+    for write in (write_picture, write_linear_tiff):
+        with pytest.raises(SettingsError, match=r"array \(H, W, 3\); got Enhanced\. .*picture\(\)"):
+            write(tmp_path / "a.tif", enhanced)
+    assert not list(tmp_path.iterdir())
 
 
 def test_weights_for_another_filter_array_are_refused(enhancer: Enhancer, xtrans_enhancer: Enhancer) -> None:

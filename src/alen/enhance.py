@@ -7,6 +7,7 @@ size. Both in pieces: a frame as a whole is only its mosaic and its picture.
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -70,6 +71,15 @@ def check_ratio(ratio: float | None) -> None:
     """Raise SettingsError unless an exposure ratio is 1 to `MAX_RATIO`, or None, which stands for the estimate."""
     if ratio is not None and not (math.isfinite(ratio) and 1 <= ratio <= MAX_RATIO):
         raise SettingsError(f"The ratio lies between 1 and {MAX_RATIO:g}, or is estimated; got {ratio:g}.")
+
+
+def _check_image(raw: object) -> None:
+    """Raise SettingsError unless this is a RAW image that was read."""
+    if not isinstance(raw, RawImage):
+        file = repr(os.fspath(raw)) if isinstance(raw, (str, os.PathLike)) else "FILE"
+        raise SettingsError(
+            f"A RawImage is needed; got {type(raw).__name__}. Read the file first, with alen.read_raw({file})."
+        )
 
 
 @dataclass(frozen=True)
@@ -139,8 +149,9 @@ def amplified_planes(raw: RawImage, ratio: float | None = None, *, look: Look = 
         look: How bright an estimated ratio makes the picture, see `estimate_ratio`; of no effect on a given one.
 
     Raises:
-        SettingsError: The ratio is out of its range, or there is no such look.
+        SettingsError: The ratio is out of its range, there is no such look, or the image was not read.
     """
+    _check_image(raw)
     check_ratio(ratio)
     check_look(look)
     raw = replace(raw, black_level=proven_black_level(raw.mosaic, raw.cfa, raw.black_level))
@@ -316,7 +327,7 @@ class Enhancer:
 
         Raises:
             UnsupportedRawError: The weights are not for the image's filter array.
-            SettingsError: The ratio is out of its range, or there is no such look.
+            SettingsError: The ratio is out of its range, there is no such look, or the image was not read.
             DeviceError: The engine failed.
         """
         clock = time.perf_counter()
@@ -361,7 +372,7 @@ class Enhancer:
 
         Raises:
             UnsupportedRawError: The weights are not for the image's filter array.
-            SettingsError: The ratio is out of its range, or there is no such look.
+            SettingsError: The ratio is out of its range, there is no such look, or the image was not read.
             DeviceError: The engine failed.
             PictureError: The network's result is not a number.
         """
@@ -468,7 +479,8 @@ class Enhancer:
         return _Network(weights, self._make_engine(weights))
 
     def _network_for(self, raw: RawImage) -> _Network:
-        """Return the network for an image's filter array; raises UnsupportedRawError."""
+        """Return the network for an image's filter array; raises UnsupportedRawError, SettingsError if it is none."""
+        _check_image(raw)
         kind, name = raw.cfa.kind, self.weights.name
         if self.weights.config.cfa == kind:
             return self._named

@@ -347,6 +347,11 @@ def _drop_largest(fields: ExifFields) -> None:
 
 
 def _check(path: Path, rgb: NDArray[Any]) -> None:
+    if not isinstance(rgb, np.ndarray):
+        raise SettingsError(
+            f"{path}: a picture is an array (H, W, 3); got {type(rgb).__name__}. Of an enhanced image write the "
+            "picture() that it returns."
+        )
     if rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
         raise SettingsError(f"{path}: a picture has the shape (H, W, 3); got {rgb.shape}.")
 
