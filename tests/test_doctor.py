@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from alen import doctor
 from alen.cli import main
 from alen.doctor import Measurement, devices, forecast, measure, total_memory_bytes
+from alen.enhance import ENSEMBLE_BYTES, Enhancer
 from alen.errors import DeviceError, WeightsError
 from alen.weights import shipped_names
 
@@ -38,6 +40,14 @@ def test_larger_frames_take_more() -> None:
     if small.peak_bytes is not None and large.peak_bytes is not None and beyond.peak_bytes is not None:
         assert large.peak_bytes - small.peak_bytes > 0.95e6 * 4 * 3  # at least the picture
         assert beyond.peak_bytes > large.peak_bytes
+
+
+def test_several_orientations_take_as_much_more_as_is_said() -> None:
+    one, several = (Enhancer(precision="float32", ensemble=count) for count in (1, 8))
+    for height, width in ((400, 600), (3000, 4000)):
+        needed = [enhancer.needed_bytes(height, width) for enhancer in (one, several)]
+        assert None not in needed
+        assert np.diff(needed) == ENSEMBLE_BYTES * height * width
 
 
 def test_what_cannot_be_measured_is_an_error() -> None:
@@ -71,4 +81,6 @@ def test_the_command(options: list[str], monkeypatch: pytest.MonkeyPatch, capsys
         assert "0.34 s" in shown
         assert "24 MP" in shown
         assert "more than there is" in shown
+        assert "--ensemble 2|4|8" in shown
+        assert "14 MB a megapixel more" in shown
         assert ("--model alen-fast" in shown) == ("alen-fast" in shipped_names())  # in float32 it is worth a word

@@ -58,6 +58,9 @@ _ENGINE_BYTES: Final = 300_000_000
 _STRIPE: Final = 64
 """Rows of a whole frame that are straightened at a time."""
 
+ENSEMBLE_BYTES: Final = 2 + 12
+"""Bytes per pixel that several orientations take beside one: the mosaic, turned, and the pictures' sum."""
+
 _BRIGHTEST_MIDDLE: Final = 0.7
 """The linear value that half of a frame reaches at most as the network sees it. Networks have hardly seen pictures most
 of which is above white: they leave the noise in them, and colors shift."""
@@ -541,7 +544,7 @@ def _needed_bytes(network: _Network, height: int, width: int, bytes_per_pixel: i
     # the engine gives its memory back while the picture grows, all but the graphs
     mosaic_bytes = 4 * height * width  # with and without defective pixels
     if ensemble > 1:
-        mosaic_bytes += (2 + 12) * height * width  # turned, and the pictures' sum
+        mosaic_bytes += ENSEMBLE_BYTES * height * width
     return _PROCESS_BYTES + mosaic_bytes + max(engine, min(engine, _ENGINE_BYTES) + bytes_per_pixel * height * width)
 
 

@@ -43,6 +43,7 @@ def doctor(
     """
     from alen.cores import usable_cores
     from alen.doctor import devices, measure, system, total_memory_bytes
+    from alen.enhance import ENSEMBLE_BYTES
     from alen.weights import DEFAULT, FAST, shipped_names
 
     found, memory = devices(), total_memory_bytes()
@@ -82,6 +83,8 @@ def doctor(
         return OK
     timed = [("network", f"{model} on {device} in {used}"), ("a megapixel", f"{per_megapixel:.2f} s")]
     timed += [(f"{entry.megapixels:g} MP", _expectation(entry, memory)) for entry in forecasts]
+    megabytes = f"{ENSEMBLE_BYTES} MB a megapixel more"  # bytes a pixel
+    timed.append(("--ensemble 2|4|8", f"so many times the seconds, {megabytes}"))
     if used == "float32" and model == DEFAULT and FAST in shipped_names():
         timed.append(("faster", f"--model {FAST} takes a third of the operations; see docs/results.md"))
     print_table("Frames, the first of a call", timed)
