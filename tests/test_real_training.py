@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 import os
 import random
 import signal
@@ -114,6 +115,7 @@ def test_scenes_are_not_judged_by_themselves(cache: Path, tmp_path: Path) -> Non
 
 def _own(folder: Path, scenes: int, subset: str = "sony") -> Path:
     """Write a list of own pairs, two of every scene."""
+    folder.mkdir(exist_ok=True)
     lines = ["short,long"]
     for scene in range(scenes):
         write_exposure(folder / f"{scene}-long.dng", seed=scene, time_s=10.0, subset=subset)
@@ -138,6 +140,37 @@ def test_own_pairs_and_their_cache_train_alike(tmp_path: Path) -> None:
     _assert_equal(weights, load_weights(second))
     assert weights.facts.data == "own pairs of short and long exposures: Miniature sony"
     assert set(weights.facts.scores) == {"x100", "x250"}
+
+
+def test_a_run_is_not_resumed_with_other_ratios(tmp_path: Path) -> None:
+    """The list may have been edited since; a list that has moved is the same."""
+    listed = _own(tmp_path / "pairs", 3)
+    run = tmp_path / "run"
+    train(small(pairs(), steps=2), own(listed, tmp_path / "cache"), run, threads=1, workers=0)
+    before = listed.read_text()
+    header, *lines = before.splitlines()
+    for ratios, told in (
+        (["90", "", "", "", "", ""], r"0-0\.1s 100, now 90\. "),
+        (["", "80", "90", "90", "90", "90"], r"0-0\.04s 250, now 80, and 4 more\. "),
+    ):
+        edited = [f"{line},{ratio}" for line, ratio in zip(lines, ratios, strict=True)]
+        listed.write_text("\n".join([f"{header},ratio", *edited]) + "\n")
+        source = own(listed, tmp_path / "cache")
+        with pytest.raises(TrainingError, match=f"was begun with other ratios: {told}Resume with those"):
+            train(small(pairs(), steps=2), source, run, resume=True, threads=1, workers=0)
+    listed.write_text(before)
+    moved = (tmp_path / "pairs").rename(tmp_path / "moved") / listed.name
+    train(small(pairs(), steps=2), own(moved, tmp_path / "other"), run, resume=True, threads=1, workers=0)
+
+
+def test_runs_from_before_ratios_were_kept_resume(tmp_path: Path) -> None:
+    source = own(_own(tmp_path / "pairs", 2), tmp_path / "cache")
+    train(small(pairs(), steps=2), source, tmp_path / "run", threads=1, workers=0)
+    config = tmp_path / "run" / "config.json"
+    facts = json.loads(config.read_text())
+    assert facts.pop("ratios")["0-0.1s"] == 100
+    config.write_text(json.dumps(facts))
+    train(small(pairs(), steps=2), source, tmp_path / "run", resume=True, threads=1, workers=0)
 
 
 def test_own_pairs_of_one_scene_cannot_be_judged(tmp_path: Path) -> None:

@@ -122,9 +122,19 @@ def check_data(run: Path, data: Mapping[str, Any]) -> None:
     for key, value in json.loads(json.dumps(data)).items():
         if key in facts and facts[key] != value:
             raise TrainingError(
-                f"{run}: was begun with other {key}: {_counted(facts[key])}, now {_counted(value)}. "
+                f"{run}: was begun with other {key}: {_difference(facts[key], value)}. "
                 "Resume with those it was begun with, or start a new run in another folder."
             )
+
+
+def _difference(before: Any, now: Any) -> str:
+    """Return how a source's facts differ: how many there were for what and are now, or the first of many numbers."""
+    if not all(isinstance(f, dict) and all(isinstance(n, int | float) for n in f.values()) for f in (before, now)):
+        return f"{_counted(before)}, now {_counted(now)}"
+    first, *others = (name for name in {**before, **now} if before.get(name) != now.get(name))
+    values = (f"{facts[first]:g}" if first in facts else "none" for facts in (before, now))
+    more = f", and {len(others):,} more" if others else ""
+    return f"{first} {', now '.join(values)}{more}"
 
 
 def _counted(facts: Any) -> str:

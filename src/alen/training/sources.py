@@ -152,9 +152,12 @@ class CachedPairs:
         return self._scenes
 
     def facts(self) -> Mapping[str, Any]:
-        """Return how many pairs and scenes are trained on, and which pairs are held out."""
+        """Return how many pairs and scenes are trained on, which pairs are held out, and the ratios of all."""
         held_out = [pair.name for pair in self._held_out]
-        return {"pairs": {"train": len(self._train), "scenes": self.scenes, "held_out": held_out}}
+        return {
+            "pairs": {"train": len(self._train), "scenes": self.scenes, "held_out": held_out},
+            "ratios": {pair.name: pair.ratio for pair in (*self._train, *self._held_out)},
+        }
 
     def prepare(self) -> None:
         """Decode what is not decoded yet; caches that hold all need no RAW files."""
