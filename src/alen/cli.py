@@ -193,7 +193,8 @@ def enhance(
         ratios: Write NAME.ratios.jpg, too: the picture at exposure ratios from a quarter to four times its own.
         dark: RAW files of the same camera and settings taken with the lens cap on, or folders of them, to take fixed
             patterns and hot pixels off; named after the files to enhance.
-        keep_hot_pixels: Leave single pixels that no light explains as they are; by default they are replaced.
+        keep_hot_pixels: Leave single pixels that no light explains as they are; by default they are replaced. Those
+            that a DNG lists as defective are replaced always.
         keep_distortion: Leave lines bent as the lens bends them; by default DNGs that say how are straightened.
         ensemble: Make the mean of pictures of the frame in so many orientations, each of which takes as long as one:
             less is lost, and less noise is left.

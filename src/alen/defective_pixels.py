@@ -1,5 +1,7 @@
 """Hot, stuck and dead pixels of one frame: found by the frame alone, and replaced before a network sees them.
 
+Those that the file lists (`alen.listed_pixels`) are replaced likewise.
+
 A long exposure of a sensor has thousands of pixels that light up by themselves. Amplified a hundred times each becomes
 a colored dot, because a network rightly takes what no noise explains for a detail. What tells them from stars and
 glints is the lens: it spreads the smallest point over its neighbors, which are of other colors, while a defect is one
@@ -51,6 +53,10 @@ _COLUMNS: Final = 64
 
 _ROW_STEP: Final = 4
 """Of their rows every fourth is read."""
+
+_RINGS: Final = 8
+"""How often what was replaced of a cluster helps to replace what lies deeper in it: rows and columns of up to 32
+pixels, of X-Trans 48."""
 
 Gains = tuple[float, float, float]
 """White balance of R, G and B."""
@@ -120,6 +126,44 @@ def find_defective_pixels(mosaic: NDArray[np.uint16], cfa: CFA, white_balance: G
         values.append(median)
     order = np.argsort(np.concatenate(places))
     return DefectivePixels(np.concatenate(places)[order], np.concatenate(values)[order])
+
+
+def defective_pixels_at(mosaic: NDArray[np.uint16], cfa: CFA, places: NDArray[np.intp]) -> DefectivePixels:
+    """Return pixels that are known to be defective, and what takes their place.
+
+    That is the median of the nearest pixels of the same color that are sound. Clusters, rows and columns are filled
+    from their edges; what lies deeper in them than `_RINGS` stays as it is.
+
+    Args:
+        mosaic: (H, W) uint16, in DN, contiguous.
+        cfa: Its pattern, Bayer or X-Trans.
+        places: (N,) into the flattened mosaic, ascending, each once.
+
+    Example:
+        >>> mosaic = np.full((12, 12), 600, np.uint16)
+        >>> defective_pixels_at(mosaic, CFA.bayer("RGGB"), np.array([0, 7, 70])).values
+        array([600, 600, 600], dtype=uint16)
+    """
+    height, width = mosaic.shape
+    flat = mosaic.reshape(-1)
+    rows, columns = np.divmod(places, width)
+    n = cfa.size
+    site_of = rows % n * n + columns % n
+    values = np.full(len(places), np.nan)
+    for _ in range(_RINGS):
+        sound = values.copy()
+        for site in np.unique(site_of[np.isnan(sound)]).tolist():
+            index = np.flatnonzero(np.isnan(sound) & (site_of == site))
+            offsets = np.array(_site(cfa, *divmod(site, n)).same)
+            y, x = rows[index, None] + offsets[:, 0], columns[index, None] + offsets[:, 1]
+            around = np.clip(y, 0, height - 1) * width + np.clip(x, 0, width - 1)
+            known = np.minimum(np.searchsorted(places, around), len(places) - 1)
+            near = np.where(places[known] == around, sound[known], flat[around])
+            near[(y < 0) | (y >= height) | (x < 0) | (x >= width)] = np.nan
+            has_any = ~np.isnan(near).all(axis=1)
+            values[index[has_any]] = np.nanmedian(near[has_any], axis=1)
+    is_filled = ~np.isnan(values)
+    return DefectivePixels(places[is_filled], values[is_filled].round().astype(np.uint16))
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from alen import __version__
 from alen.black_level import proven_black_level
 from alen.cfa import CFA, reference
 from alen.color import MAX_EV, Development, Shading, develop
-from alen.defective_pixels import DefectivePixels, find_defective_pixels
+from alen.defective_pixels import DefectivePixels, defective_pixels_at, find_defective_pixels
 from alen.developer import Developer
 from alen.engines import MULTIPLE, Engine, Precision
 from alen.engines.openvino import OpenVinoEngine
@@ -263,7 +263,7 @@ class Enhancer:
         threads: CPU threads; None uses all cores.
         max_memory_bytes: Frames that would need more are refused; None does not look.
         recover: Give back detail that the network lost, see `alen.recovery`; without, pictures are the network's own.
-        repair: Replace hot and dead pixels, see `alen.defective_pixels`.
+        repair: Replace hot and dead pixels, see `alen.defective_pixels`; those that a DNG lists are replaced always.
         undistort: Make straight lines straight in pictures, where a DNG says how, see `alen.lens_distortion`.
         ensemble: Of how many orientations of the frame a picture is the mean: 1, 2, 4 or 8, each of which takes as long
             as one; see `alen.self_ensemble`.
@@ -521,18 +521,20 @@ class Enhancer:
                 f"{'take one orientation instead of an ensemble, ' if self._ensemble > 1 else ''}"
                 "or use another computer."
             )
+        listed = DefectivePixels.none()
+        if raw.listed_defects is not None:
+            listed = defective_pixels_at(raw.mosaic, raw.cfa, raw.listed_defects)
+        mosaic = listed.replaced(raw.mosaic)
         with ThreadPoolExecutor(1) as pool:  # which takes about as long as the rest
-            finding = (
-                pool.submit(find_defective_pixels, raw.mosaic, raw.cfa, raw.white_balance) if self._repair else None
-            )
+            finding = pool.submit(find_defective_pixels, mosaic, raw.cfa, raw.white_balance) if self._repair else None
             amplified = amplified_planes(raw, ratio, look=look)
             most = amplified.ratio
             if ratio is not None:
                 normalized = normalize(raw.mosaic, raw.cfa, amplified.raw.black_level, raw.white_level)
                 most = bright_ratio(normalized, raw.cfa, raw.white_balance, _BRIGHTEST_MIDDLE, _DARKEST_TENTH)
             defects = DefectivePixels.none() if finding is None else finding.result()
-        amplified = replace(amplified, mosaic=defects.replaced(raw.mosaic))
-        return amplified, replace(amplified, ratio=min(amplified.ratio, most)), len(defects)
+        amplified = replace(amplified, mosaic=defects.replaced(mosaic))
+        return amplified, replace(amplified, ratio=min(amplified.ratio, most)), len(listed) + len(defects)
 
 
 def _needed_bytes(network: _Network, height: int, width: int, bytes_per_pixel: int, ensemble: int) -> int | None:

@@ -42,6 +42,7 @@ from alen.errors import (
 from alen.lens_distortion import LensDistortion, read_lens_distortion
 from alen.lens_shading import LensShading, read_lens_shading, read_vignette
 from alen.levels import normalize
+from alen.listed_pixels import read_listed_pixels
 from alen.white_balance import estimate_white_balance
 
 Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
@@ -189,6 +190,9 @@ class RawImage:
     """What the lens loses toward the corners, if a DNG says so; the mosaic has not been corrected."""
     lens_distortion: LensDistortion | None = None
     """Where the lens puts what belongs elsewhere, if a DNG says so; the mosaic has not been corrected."""
+    listed_defects: NDArray[np.intp] | None = None
+    """(N,) places into the flattened mosaic, ascending: pixels that a DNG lists as defective; they are in the mosaic as
+    the sensor has them."""
     warnings: tuple[str, ...]
     """What had to be assumed, one sentence each."""
     name: str
@@ -578,6 +582,7 @@ def _interpret(opened: _Opened) -> RawImage:
     mosaic = np.array(raw.raw_image_visible, dtype=np.uint16, order="C")  # a copy
     _check_mosaic(mosaic, black_level, white_level, name, kind)
     mosaic.flags.writeable = False
+    listed_defects = _listed_defects(mosaic_directory, mosaic, (sizes.top_margin, sizes.left_margin), warnings)
 
     def estimate() -> Gains | None:
         return (
@@ -604,6 +609,7 @@ def _interpret(opened: _Opened) -> RawImage:
         noise_profile=_noise_profile(structure),
         lens_shading=lens_shading,
         lens_distortion=lens_distortion,
+        listed_defects=listed_defects,
         warnings=tuple(warnings),
         name=name,
     )
@@ -945,6 +951,20 @@ def _is_active_area(directory: Directory | None, visible: tuple[int, int]) -> bo
         return False
     active = directory.integers(50829) or (0, 0, *directory.integers(257)[:1], *directory.integers(256)[:1])
     return len(active) == 4 and (active[2] - active[0], active[3] - active[1]) == visible
+
+
+def _listed_defects(
+    directory: Directory | None, mosaic: NDArray[np.uint16], margins: tuple[int, int], warnings: list[str]
+) -> NDArray[np.intp] | None:
+    """Return the pixels that a DNG's OpcodeList1 lists as defective; warns of what else it asks for."""
+    opcodes = _opcodes(directory, 51008)
+    if directory is None or opcodes is None:
+        return None
+    is_as_stored = 50712 not in directory.fields  # LinearizationTable
+    places, others = read_listed_pixels(opcodes, mosaic, *margins, is_as_stored=is_as_stored)
+    if others:
+        warnings.append(f"The DNG asks for corrections (OpcodeList1: {', '.join(others)}) that are not applied.")
+    return places if len(places) else None
 
 
 def _exif(tags: _Tags, exposure: _Exposure) -> bytes | None:
