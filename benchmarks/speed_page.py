@@ -297,7 +297,10 @@ def _instructions(document: Document) -> list[str]:
         "it tells whether the limit holds. A limit is not another processor: its caches and its clock stay."
     )
     if any(row["isa"] == "AVX2" and row["asked"] == "auto" and "error" in row for row in rows):
-        text += ' Limited to AVX2, OpenVINO still offers bfloat16, which "auto" then takes, and fails at it.'
+        text += (
+            ' Limited to AVX2, OpenVINO still offers bfloat16, which "auto" took then, and failed at it; it takes '
+            "float32 now."
+        )
     return ["## Instruction sets", *table(head, cells), "", text]
 
 

@@ -1,6 +1,7 @@
 """The OpenVINO engine against the network in torch: every configuration, many sizes, both precisions."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -381,6 +382,38 @@ def test_without_spatial_attention_no_pairwise_function_is_refused() -> None:
 def test_the_engine_needs_no_torch(tmp_path: Path) -> None:
     code = "import alen.engines.openvino, alen.enhance, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=tmp_path).returncode == 0
+
+
+_LIMITED_PROGRAM = """
+import numpy as np
+from alen.engines.openvino import OpenVinoEngine, available_devices
+from alen.errors import DeviceError
+from alen.weights import find_weights, load_weights
+
+weights = load_weights(find_weights("alen-fast"))
+assert not available_devices()["CPU"][1]
+engine = OpenVinoEngine(weights)
+assert engine.precision == "float32"
+assert np.isfinite(engine.run(np.full((4, 32, 48), 0.1, np.float32))).all()
+try:
+    OpenVinoEngine(weights, precision="bfloat16")
+except DeviceError as error:
+    assert "does not compute in bfloat16" in str(error)
+else:
+    raise AssertionError
+"""
+
+
+@pytest.mark.parametrize("variable", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
+def test_instructions_that_are_forbidden_are_not_counted_on(variable: str) -> None:
+    """OpenVINO offers bfloat16 all the same, and used to fail at it with a word about the memory."""
+    subprocess.run([sys.executable, "-c", _LIMITED_PROGRAM], check=True, env={**os.environ, variable: "AVX2"})
+
+
+@needs_bfloat16
+def test_limits_that_leave_bfloat16_leave_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "ALL")
+    assert OpenVinoEngine(load_weights(find_weights("alen-fast"))).precision == "bfloat16"
 
 
 _STACK_PROGRAM = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
@@ -13,6 +14,7 @@ import openvino as ov
 import openvino.properties as props
 import openvino.properties.hint as hints
 from numpy.typing import NDArray
+from openvino import opset13 as ops
 
 from alen.allocator import return_freed_memory
 from alen.config import PYRAMID, AlenConfig
@@ -38,6 +40,11 @@ _LATE: Final = 16
 _LATE_BYTES: Final = 40_000_000
 """Averages over squares smaller than `_LATE` that would take more memory than this are made when the picture is, not
 when the frame is surveyed: they would take a byte per pixel while the features take most."""
+
+
+_LIMITS: Final = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+"""Variables of the environment that keep OpenVINO from some of the processor's instructions. It offers bfloat16 all the
+same, and fails at it where they leave none that it needs."""
 
 
 class OpenVinoEngine:
@@ -83,8 +90,7 @@ class OpenVinoEngine:
         if device not in self._core.available_devices:
             have = ", ".join(self._core.available_devices)
             raise DeviceError(f"The device {device} is not there. OpenVINO finds: {have}.")
-        capabilities = self._core.get_property(device, props.device.capabilities)
-        has_bfloat16 = "BF16" in capabilities
+        has_bfloat16 = _has_bfloat16(device)
         if precision == "bfloat16" and not has_bfloat16:
             raise DeviceError(f"The device {device} does not compute in bfloat16. Use --precision float32.")
         self.precision: Literal["bfloat16", "float32"] = (
@@ -361,9 +367,28 @@ def available_devices() -> dict[str, tuple[str, bool]]:
     devices = core()
     facts = {}
     for name in devices.available_devices:
-        capabilities = devices.get_property(name, props.device.capabilities)
-        facts[name] = (str(devices.get_property(name, props.device.full_name)), "BF16" in capabilities)
+        facts[name] = (str(devices.get_property(name, props.device.full_name)), _has_bfloat16(name))
     return facts
+
+
+def _has_bfloat16(device: str) -> bool:
+    """Tell whether a device computes in bfloat16."""
+    if "BF16" not in core().get_property(device, props.device.capabilities):
+        return False
+    return _convolves_in_bfloat16(device) if any(name in os.environ for name in _LIMITS) else True
+
+
+@functools.cache
+def _convolves_in_bfloat16(device: str) -> bool:
+    """Tell whether a device compiles a small convolution in bfloat16, which takes a twentieth of a second."""
+    planes = ops.parameter([1, 16, 8, 8], np.float32)
+    kernels = ops.constant(np.zeros((16, 16, 3, 3), np.float32))
+    model = ov.Model([ops.convolution(planes, kernels, [1, 1], [1, 1], [1, 1], [1, 1])], [planes])
+    try:
+        core().compile_model(model, device, {hints.inference_precision: ov.Type.bf16})
+    except RuntimeError:
+        return False
+    return True
 
 
 @functools.cache
