@@ -73,6 +73,22 @@ def test_frames_that_are_too_dark_are_told_if_the_ratio_was_estimated() -> None:
     assert _told(_raw(), 300.0, estimated=False) == ""
 
 
+@pytest.mark.parametrize("cfa", [CFA.bayer("GBRG"), CFA.xtrans()], ids=lambda cfa: cfa.kind)
+@pytest.mark.parametrize("size", [(60, 91), (101, 127), (127, 700)])
+def test_small_frames_below_black_are_told(cfa: CFA, size: tuple[int, int]) -> None:
+    """They prove no lower level, and came out white without a word."""
+    noise = np.random.default_rng(0).normal(0, 12, size)
+    for above, below in ((-100, "100"), (-3000, "3000")):
+        frame = np.rint(4000 + above + noise).astype(np.uint16)
+        told = _told(_raw(mosaic=frame, cfa=cfa, black_level=(4000.0,) * 4))
+        found = re.search(r"as a whole lies (\d+) DN below its black level", told)
+        assert found is not None
+        assert int(found[1]) == pytest.approx(int(below), abs=4)
+    for above in (-1, 0, 1, 30):
+        frame = np.rint(4000 + above + noise).astype(np.uint16)
+        assert _told(_raw(mosaic=frame, cfa=cfa, black_level=(4000.0,) * 4)) == ""
+
+
 def test_dark_areas_below_black_are_told() -> None:
     told = _told(_raw(light_dn=-30.0))
     assert re.search(r"up to 31\.\d DN below the black level of the file", told)

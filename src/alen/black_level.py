@@ -19,7 +19,7 @@ from alen.cfa import CFA
 Levels = tuple[float, float, float, float]
 """DN of R, Gr, Gb and B."""
 
-_BLOCK: Final = 64
+BLOCK: Final = 64
 """Side of the blocks, in pixels of one place of the pattern, whose means tell where black is."""
 _ROW_STEP: Final = 4
 """Of their rows every fourth is read: enough, and a few milliseconds for twelve megapixels."""
@@ -53,7 +53,7 @@ def proven_black_level(mosaic: NDArray[np.uint16], cfa: CFA, black_level: Levels
         [508, 508, 508, 508]
     """
     n = cfa.size
-    rows, columns = (side // n // _BLOCK for side in mosaic.shape)
+    rows, columns = (side // n // BLOCK for side in mosaic.shape)
     if not rows or not columns:
         return black_level
     places = cfa.plane_map(n, n)
@@ -74,19 +74,19 @@ def _blocks(
 
     Blocks that are brighter than black by all appearances have a mean of infinity.
     """
-    lines = _BLOCK // _ROW_STEP
-    pixels = plane[: rows * _BLOCK : _ROW_STEP, : columns * _BLOCK].reshape(rows, lines, columns, _BLOCK)
+    lines = BLOCK // _ROW_STEP
+    pixels = plane[: rows * BLOCK : _ROW_STEP, : columns * BLOCK].reshape(rows, lines, columns, BLOCK)
     of_lines = pixels.mean(axis=3, dtype=np.float32)  # (rows, lines, columns)
     is_dark = of_lines.mean(axis=1) < level + 3 * of_lines.std(axis=1) / math.sqrt(lines)
     dark = pixels.swapaxes(1, 2)[is_dark].astype(np.float32)  # (blocks, lines, pixels)
-    count = lines * _BLOCK
+    count = lines * BLOCK
     flat = dark.reshape(len(dark), count)
     sixth = round(0.159 * count)
     ordered = np.partition(flat, (sixth, count // 2, count - 1 - sixth), axis=1)
     low, middle, high = (ordered[:, [k]] for k in (sixth, count // 2, count - 1 - sixth))
     reach = _OUTLIER * np.maximum((high - low) / 2, 1)  # of quantized dark frames all may be one DN
     limited = np.clip(flat, middle - reach, middle + reach)
-    of_lines = limited.reshape(len(dark), lines, _BLOCK).mean(axis=2, dtype=np.float64)
+    of_lines = limited.reshape(len(dark), lines, BLOCK).mean(axis=2, dtype=np.float64)
     means, variances = np.full((rows, columns), np.inf), np.ones((rows, columns))
     means[is_dark] = of_lines.mean(axis=1)
     # row noise moves whole lines, and then these tell less than their pixels do

@@ -7,11 +7,12 @@ looked.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
 
-from alen.black_level import Levels
+from alen.black_level import BLOCK, Levels
 from alen.levels import MAX_RATIO
 from alen.raw import RawImage
 
@@ -23,6 +24,10 @@ MOST_CLIPPED: Final = 0.1
 """Share of the pixels from which on clipping is worth a word: what is clipped stays white."""
 BLACK_DRIFT: Final = 2e-4
 """Of the range: twice the largest drift of the black level that was simulated, beside that of the noise."""
+
+
+_DEVIATIONS: Final = 6.0
+"""Standard errors that are noise."""
 
 
 def out_of_range(raw: RawImage, ratio: float, black_level: Levels, *, ratio_is_estimated: bool) -> tuple[str, ...]:
@@ -56,4 +61,23 @@ def out_of_range(raw: RawImage, ratio: float, black_level: Levels, *, ratio_is_e
             f"black is taken as {', '.join(f'{level:.1f}' for level in used)} DN (R, Gr, Gb, B)"
             + (", and shadows may keep a color cast." if min(drifts) == 0 else ".")
         )
+    below = _below_black(raw, black_level)
+    if below > BLACK_DRIFT * range_dn:
+        found.append(
+            f"The frame as a whole lies {below:.0f} DN below its black level, where no light can be: that level is "
+            "wrong, and the picture with it."
+        )
     return tuple(found)
+
+
+def _below_black(raw: RawImage, black_level: Levels) -> float:
+    """Return how far the mean of a frame lies below black, in DN, less what noise explains.
+
+    0 of frames that are large enough to have proven a lower level, which is used by now: see `alen.black_level`.
+    """
+    n = raw.cfa.size
+    if min(raw.mosaic.shape) >= BLOCK * n:
+        return 0.0
+    black = float(np.asarray(black_level)[raw.cfa.plane_map(n, n)].mean())
+    error = float(raw.mosaic.std(dtype=np.float64)) / math.sqrt(raw.mosaic.size)
+    return (black - float(raw.mosaic.mean(dtype=np.float64)) - _DEVIATIONS * error) / raw.scale
