@@ -39,6 +39,9 @@ _PREVIEW_PX: Final = 1600
 
 _PREVIEW_QUALITY: Final = 90
 
+_PREVIEWS_BYTES: Final = 12
+"""Bytes per pixel of the frame that making previews takes, about."""
+
 _MAX_NAME: Final = 120
 """Characters of a name that is shown."""
 
@@ -264,7 +267,13 @@ class FrameStore:
                 path.unlink()
         raw = replace(read_raw(frame.source), name=frame.name)
         settings = frame.settings
-        enhanced = self._enhancer.enhance(raw, ratio=settings.ratio, look=settings.look, progress=show)
+        enhanced = self._enhancer.enhance(
+            raw,
+            ratio=settings.ratio,
+            look=settings.look,
+            beside_bytes_per_pixel=_PREVIEWS_BYTES,
+            progress=show,
+        )
         _, brightened = without_network(enhanced, 0.0)
         small = reduced_to(enhanced, _PREVIEW_PX)
         rows, columns, _ = small.linear.shape
