@@ -95,14 +95,10 @@ def _compiled(dtype: str, is_shaded: bool) -> Any:
     shading = (gains[0], gains[1], gains[2]) if gains else None
     linear = development.develop((red, green, blue), shading, _Value.maximum, _Value.minimum, _Value.sqrt)
     largest = float(np.iinfo(dtype).max)
-    rounded = [
-        ops.round(
-            ops.clamp(ops.multiply(eotf_inverse_srgb(color.node), constant(largest)), 0.0, largest), "half_to_even"
-        )
-        for color in linear
-    ]
-    planes = ops.concat([ops.unsqueeze(color, np.array([0])) for color in rounded], 0)
-    picture = ops.transpose(ops.convert(planes, dtype.replace("uint", "u")), [1, 0])
+    planes = ops.concat([ops.unsqueeze(color.node, np.array([0])) for color in linear], 0)
+    encoded = ops.multiply(eotf_inverse_srgb(planes), constant(largest))
+    rounded = ops.round(ops.clamp(encoded, 0.0, largest), "half_to_even")
+    picture = ops.transpose(ops.convert(rounded, dtype.replace("uint", "u")), [1, 0])
     model = ov.Model([ops.result(picture, name="picture")], [*pixels, *numbers.values()], "alen_development")
     settings: dict[Any, Any] = {
         hints.inference_precision: ov.Type.f32,
