@@ -416,6 +416,27 @@ def test_limits_that_leave_bfloat16_leave_it(monkeypatch: pytest.MonkeyPatch) ->
     assert OpenVinoEngine(load_weights(find_weights("alen-fast"))).precision == "bfloat16"
 
 
+_NARROW_PROGRAM = """
+import numpy as np
+from alen.engines.openvino import OpenVinoEngine
+from alen.weights import find_weights, load_weights
+
+weights = load_weights(find_weights("alen-fast"))
+planes = np.random.default_rng(0).random((4, 352, 16), dtype=np.float32)
+low, high = (OpenVinoEngine(weights, precision=precision).run(planes) for precision in ("bfloat16", "float32"))
+print(np.abs(low - high).max())
+"""
+
+
+@needs_bfloat16
+@pytest.mark.skipif(sys.platform != "linux", reason="the C library of Linux fills memory with what is asked for")
+def test_frames_of_one_column_at_the_deepest_level_do_not_depend_on_what_was_in_the_memory() -> None:
+    """Matrix units and a stride of 2: of features two columns wide OpenVINO read what was behind them."""
+    filled = os.environ | {"MALLOC_PERTURB_": "1", "MALLOC_MMAP_THRESHOLD_": "4000000000"}
+    done = subprocess.run([sys.executable, "-c", _NARROW_PROGRAM], check=True, env=filled, capture_output=True)
+    assert float(done.stdout) < 0.01
+
+
 _STACK_PROGRAM = """
 import ctypes
 import sys

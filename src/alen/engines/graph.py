@@ -409,7 +409,12 @@ class _Builder:
     def _convolve(
         self, x: Node, weight: NDArray[np.float32], bias: NDArray[np.float32] | None, stride: int, pads: list[int]
     ) -> Node:
-        y = ops.convolution(x, ops.constant(np.ascontiguousarray(weight)), [stride, stride], pads, pads, [1, 1])
+        ends, is_one_column = pads, stride > 1 and _shape(x)[3] <= stride
+        if is_one_column:  # OpenVINO 2026.4 with AMX then reads beyond the features: a second one, cut off below
+            ends = [pads[0], pads[1] + stride]
+        y = ops.convolution(x, ops.constant(np.ascontiguousarray(weight)), [stride, stride], pads, ends, [1, 1])
+        if is_one_column:
+            y = ops.slice(y, [0], [1], [1], [3])
         return y if bias is None else ops.add(y, ops.constant(bias.reshape(1, -1, 1, 1)))
 
 
