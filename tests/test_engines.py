@@ -2,8 +2,11 @@
 
 import dataclasses
 import os
+import re
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -464,6 +467,59 @@ assert any(int(low, 16) <= stack.start and stack.start + stack.size <= int(high,
 def test_the_stack_for_signal_handlers_is_still_there_when_engines_have_gone() -> None:
     """Two OpenVINO cores, dropped in the order they were made, leave a stack that is freed memory."""
     subprocess.run([sys.executable, "-c", _STACK_PROGRAM], check=True)
+
+
+def test_threads_that_come_at_the_same_time_share_one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+
+    def make() -> object:
+        made.append(object())
+        time.sleep(0.05)
+        return made[-1]
+
+    monkeypatch.setattr(openvino.ov, "Core", make)
+    openvino._made_core.cache_clear()
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            got = [pool.submit(core) for _ in range(4)]
+        assert {id(future.result()) for future in got} == {id(made[0])}
+    finally:
+        openvino._made_core.cache_clear()
+
+
+_FORK_PROGRAM = """
+import os
+import signal
+import numpy as np
+from alen.engines.openvino import OpenVinoEngine
+from alen.weights import find_weights, load_weights
+
+engine = OpenVinoEngine(load_weights(find_weights("alen-fast")), precision="float32")
+planes = np.random.default_rng(0).random((4, 32, 48), dtype=np.float32)
+picture = engine.run(planes)
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    os._exit(0 if np.array_equal(engine.run(planes), picture) else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_an_engine_that_was_used_runs_in_a_forked_process() -> None:
+    """Its threads are not there: what the parent had compiled would wait for them for ever."""
+    subprocess.run([sys.executable, "-c", _FORK_PROGRAM], check=True)
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 48), (9, 32, 48), (4, 40, 32), (4, 32, 24), (4, 0, 16), (32, 48)])
+def test_planes_of_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    """Without that OpenVINO says something of its own, and we that the memory were too small."""
+    engine = OpenVinoEngine(load_weights(find_weights("alen-fast")), precision="float32")
+    planes = np.zeros(shape, dtype=np.float32)
+    with pytest.raises(SettingsError, match=re.escape(f"(4, h, w), h and w multiples of 16; got {shape}")):
+        engine.run(planes)
+    with pytest.raises(SettingsError, match="multiples of 16"):
+        engine.stripes(PlanesArray(planes))
 
 
 @pytest.mark.parametrize("engine", [OpenVinoEngine, TorchEngine])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
@@ -23,7 +24,7 @@ from alen.engines import Planes, PlanesArray, Precision, UnshuffledPlanes, check
 from alen.engines.averages import ROWS, averages, between_rows
 from alen.engines.bands import FIRST_BYTES, BandedTrunk, band_rows, kept_bytes, stack_sums
 from alen.engines.graph import COLORS, composition, margin
-from alen.errors import DeviceError, WeightsError
+from alen.errors import DeviceError, SettingsError, WeightsError
 from alen.weights import Weights
 
 BAND: Final = 64_000
@@ -40,8 +41,9 @@ _LATE: Final = 16
 _LATE_BYTES: Final = 40_000_000
 """Averages over squares smaller than `_LATE` that would take more memory than this are made when the picture is, not
 when the frame is surveyed: they would take a byte per pixel while the features take most."""
-
-
+_CORE_LOCK: Final = threading.Lock()
+_LEFT_BEHIND: Final[list[Any]] = []
+"""Graphs that a forked process has from its parent, without their threads: to take one down would wait for them."""
 _LIMITS: Final = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 """Variables of the environment that keep OpenVINO from some of the processor's instructions. It offers bfloat16 all the
 same, and fails at it where they leave none that it needs."""
@@ -105,6 +107,7 @@ class OpenVinoEngine:
         self._band = band
         self._first_bytes = first_bytes
         self._compiled_for: tuple[int, int] | None = None
+        self._process = os.getpid()
         self._trunk: BandedTrunk | None = None
         self._composition: Any = None
         self._stripe_rows = 0
@@ -122,7 +125,14 @@ class OpenVinoEngine:
         return _GRAPHS_BYTES[self.precision] + averages_bytes + kept
 
     def run(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the linear picture (s·h, s·w, 3) of packed planes (P, h, w); see `alen.engines.Engine.run`."""
+        """Return the linear picture (s·h, s·w, 3) of packed planes (P, h, w); see `alen.engines.Engine.run`.
+
+        Raises:
+            SettingsError: The planes are not as many as the network's, or a side is no multiple of
+                `AlenConfig.multiple`.
+            DeviceError: OpenVINO failed, or the memory is too small.
+        """
+        self._check(planes.shape)
         _, height, width = planes.shape
         s = self._config.shuffle
         picture = np.empty((3, s * height, s * width), dtype=np.float32)
@@ -131,7 +141,13 @@ class OpenVinoEngine:
         return picture.transpose(1, 2, 0)
 
     def stripes(self, planes: Planes, progress: Callable[[float], None] | None = None) -> Iterator[NDArray[np.float32]]:
-        """Yield the linear picture in pieces from top to bottom; see `alen.engines.Engine.stripes`."""
+        """Yield the linear picture in pieces from top to bottom; see `alen.engines.Engine.stripes`.
+
+        Raises:
+            SettingsError: As of `run`, at once.
+            DeviceError: As of `run`.
+        """
+        self._check(planes.shape)
         s = self._config.shuffle
         buffer = np.empty((3, 0, s * planes.shape[2]), dtype=np.float32)
 
@@ -174,8 +190,21 @@ class OpenVinoEngine:
                 "too small; close other programs."
             ) from error
 
+    def _check(self, shape: tuple[int, ...]) -> None:
+        """Raise SettingsError unless packed planes have a shape that the network is compiled for."""
+        count, multiple = self._config.plane_count, self._config.multiple
+        if len(shape) != 3 or shape[0] != count or 0 in shape or shape[1] % multiple or shape[2] % multiple:
+            raise SettingsError(
+                f"{self._weights.name} runs on packed planes ({count}, h, w), h and w multiples of {multiple}; got "
+                f"{shape}. Pad them, see alen.tiling.Padding."
+            )
+
     def _made_ready(self, height: int, width: int) -> BandedTrunk:
-        """Compile for a frame size, if that is not done yet."""
+        """Compile for a frame size, if that is not done yet in this process."""
+        if self._process != os.getpid():
+            _LEFT_BEHIND.append((self._trunk, self._composition))
+            self._trunk = self._composition = self._compiled_for = None
+            self._process = os.getpid()
         if self._trunk is None or self._compiled_for != (height, width):
             config, arrays, u = self._config, self._weights.arrays, self._config.unshuffle
             rows = band_rows(config, 0, height // u, width // u, self._band)
@@ -391,7 +420,6 @@ def _convolves_in_bfloat16(device: str) -> bool:
     return True
 
 
-@functools.cache
 def core() -> ov.Core:
     """Return the one OpenVINO core of this process, which lives as long as the process.
 
@@ -399,4 +427,10 @@ def core() -> ov.Core:
     goes. Of two cores, the first to be dropped frees the stack that the second puts back later: signal handlers that
     follow (torch's loader of data has one) write into whatever lies there by then.
     """
+    with _CORE_LOCK:  # the cache alone lets threads that come at the same time make one each
+        return _made_core()
+
+
+@functools.cache
+def _made_core() -> ov.Core:
     return ov.Core()
