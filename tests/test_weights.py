@@ -128,6 +128,13 @@ def _header(**changes: Any) -> dict[str, str]:
         (_header(config={"depth": 3}), "cannot be understood"),
         (_header(config={"widths": [3, 5]}), "cannot be understood"),
         (_header(facts={}), "cannot be understood"),
+        (_header(facts=[1]), "cannot be understood"),
+        (_header(config=["widths"]), "cannot be understood"),
+        (_header(config=None), "cannot be understood"),
+        (_header(planes="RGGB"), "cannot be understood"),
+        ({"alen": "[" * 100_000}, "cannot be understood"),
+        (_header(config={"key_grid": 16.0}), "key_grid is a whole number"),
+        (_header(planes=["R", "Gr", "B", "Gb"]), "in the order R, Gr, B, Gb; alen packs R, Gr, Gb, B"),
     ],
 )
 def test_headers_that_are_not_ours(tmp_path: Path, metadata: dict[str, str] | None, message: str) -> None:
@@ -145,7 +152,7 @@ def test_one_mixture_of_the_first_format_becomes_two_alike(tmp_path: Path, confi
     rng = np.random.default_rng(0)
     head = rng.normal(size=((painted + 7) * unshuffled, config.widths[0], 1, 1)).astype(np.float32)
     settings = dataclasses.asdict(config) | {"base": "mixture"}
-    arrays = {"head.weight": head, "head.bias": np.ascontiguousarray(head[:, 0, 0, 0])}
+    arrays = _arrays(config) | {"head.weight": head, "head.bias": np.ascontiguousarray(head[:, 0, 0, 0])}
     save_file(arrays, path, metadata=_header(format=1, config=settings))
     loaded = load_weights(path)
     assert loaded.config == config
@@ -165,6 +172,24 @@ def test_cut_off_files(tmp_path: Path, length: int) -> None:
         load_weights(path)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"head.bias": None}, "missing keys: head.bias"),
+        ({"more": np.zeros(3, np.float32)}, "unknown keys: more"),
+        ({"head.bias": np.zeros(3, np.float32)}, r"head.bias has the shape \(3,\), but the network's is \("),
+        ({"up0.bias": np.full(4, np.nan, np.float32)}, r"not finite numbers \(up0.bias\)"),
+    ],
+)
+def test_tensors_that_are_not_those_of_the_network(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    """They would be found out in the first frame, by errors that tell of something else."""
+    path, config = tmp_path / "other.safetensors", _small()
+    arrays = {name: array for name, array in (_arrays(config) | change).items() if array is not None}
+    save_weights(path, arrays, config, _FACTS)
+    with pytest.raises(WeightsError, match=rf"other\.safetensors: .*{message}"):
+        load_weights(path)
+
+
 def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
     path = tmp_path / "model.pth"
     path.write_bytes(b"\x80\x04\x95" + bytes(200))
@@ -177,6 +202,8 @@ def test_missing_files(tmp_path: Path) -> None:
         load_weights(tmp_path / "none.safetensors")
     with pytest.raises(WeightsError, match="neither a weights file nor one of the shipped weights"):
         find_weights("no-such-weights")
+    with pytest.raises(WeightsError, match="neither a weights file nor one of the shipped weights"):
+        find_weights("x" * 5000)
 
 
 def test_weights_are_found_by_path(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Self, get_args, get_origin, get_type_hints
 
@@ -68,9 +69,9 @@ class _Layout:
     def _check_choices(self) -> None:
         """Raise SettingsError unless every literal field holds one of its words."""
         for name, kind in get_type_hints(type(self)).items():
-            if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
-                words = ", ".join(get_args(kind))
-                raise SettingsError(f"{name} is one of {words}; got {getattr(self, name)!r}.")
+            value, words = getattr(self, name), get_args(kind)
+            if get_origin(kind) is Literal and not (value in words and type(value) in map(type, words)):  # 2.0 is no 2
+                raise SettingsError(f"{name} is one of {', '.join(map(str, words))}; got {value!r}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,17 +125,21 @@ class AlenConfig(_Layout):
     def __post_init__(self) -> None:
         """Raise SettingsError on values no network can be built from."""
         self._check_choices()
-        if len(self.widths) != 4 or any(width < 4 or width % 4 for width in self.widths):
+        if len(self.widths) != 4 or any(not _is_count(width, 4) or width % 4 for width in self.widths):
             raise SettingsError(f"widths are four multiples of 4; got {self.widths}.")
-        if not self.brightness or any(factor <= 0 for factor in self.brightness):
-            raise SettingsError(f"brightness holds at least one factor above 0; got {self.brightness}.")
-        if self.key_grid is not None and self.key_grid < 1:
-            raise SettingsError(f"key_grid is at least 1; got {self.key_grid}.")
-        if self.gate_scale <= 0 or (self.gate_limit is not None and self.gate_limit <= 0):
-            raise SettingsError(f"gate_scale and gate_limit are above 0; got {self.gate_scale}, {self.gate_limit}.")
-        if self.attention_limit is not None and (self.attention_limit <= 0 or self.pairwise != "embedded_gaussian"):
+        if not self.brightness or not all(0 < factor < math.inf for factor in self.brightness):
+            raise SettingsError(f"brightness holds at least one finite factor above 0; got {self.brightness}.")
+        if self.key_grid is not None and not _is_count(self.key_grid, 1):
+            raise SettingsError(f"key_grid is a whole number of at least 1; got {self.key_grid}.")
+        if not all(0 < value < math.inf for value in (self.gate_scale, self.gate_limit) if value is not None):
             raise SettingsError(
-                "attention_limit is above 0 and for embedded Gaussian non-local features alone; got "
+                f"gate_scale and gate_limit are finite and above 0; got {self.gate_scale}, {self.gate_limit}."
+            )
+        if self.attention_limit is not None and (
+            not 0 < self.attention_limit < math.inf or self.pairwise != "embedded_gaussian"
+        ):
+            raise SettingsError(
+                "attention_limit is finite, above 0 and for embedded Gaussian non-local features alone; got "
                 f"{self.attention_limit} and {self.pairwise}."
             )
         if self.demosaicking == "learned" and self.base != "mixtures":
@@ -207,5 +212,10 @@ class SidUnetConfig(_Layout):
     def __post_init__(self) -> None:
         """Raise SettingsError on values no network can be built from."""
         self._check_choices()
-        if len(self.widths) != 5 or any(width < 1 for width in self.widths):
+        if len(self.widths) != 5 or any(not _is_count(width, 1) for width in self.widths):
             raise SettingsError(f"widths are five numbers above 0; got {self.widths}.")
+
+
+def _is_count(value: float, least: int) -> bool:
+    """Return whether a value is a whole number, as Python has it, of at least so many."""
+    return isinstance(value, int) and value >= least

@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 
 from alen.config import AlenConfig, SidUnetConfig
 from alen.errors import WeightsError
+from alen.tensors import check_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,7 +101,7 @@ def convert_sid_unet(
         ours |= {f"head.{kind}": ours[f"head.{kind}"][order] for kind in ("weight", "bias")}
     if config.cfa == "bayer" and plane_order == "sid":
         ours["encode0.conv1.weight"] = ours["encode0.conv1.weight"][:, _SID_PLANES]
-    _check_fit(ours, config)
+    check_tensors(ours, config)
     return {name: np.ascontiguousarray(array) for name, array in ours.items()}, config
 
 
@@ -118,7 +119,7 @@ def convert_alen(
         WeightsError: A name is unknown or missing, or a shape does not fit.
     """
     ours = {_stripped(name): array for name, array in arrays.items()}
-    _check_fit(ours, config)
+    check_tensors(ours, config)
     if config.cfa == "bayer" and plane_order == "sid":
         order = np.concatenate([4 * copy + np.array(_SID_PLANES) for copy in range(len(config.brightness))])
         # the gate squeezes and excites the same channels that the convolution takes
@@ -226,20 +227,3 @@ def _config_of(arrays: Mapping[str, NDArray[np.float32]]) -> SidUnetConfig:
         if (firsts[0][1], head[0]) == (config.plane_count, config.picture_channels):
             return config
     raise WeightsError(f"A U-Net of {firsts[0][1]} planes and {head[0]} channels; expected 4 and 12, or 9 and 27.")
-
-
-def _check_fit(arrays: Mapping[str, NDArray[np.float32]], config: AlenConfig | SidUnetConfig) -> None:
-    """Raise WeightsError unless names and shapes are those of the network."""
-    from alen.models.alen import Alen
-    from alen.models.sid_unet import SidUnet
-
-    network = Alen(config) if isinstance(config, AlenConfig) else SidUnet(config)
-    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    unknown, missing = sorted(arrays.keys() - wanted.keys()), sorted(wanted.keys() - arrays.keys())
-    if unknown or missing:
-        parts = [f"unknown keys: {', '.join(unknown)}"] * bool(unknown)
-        parts += [f"missing keys: {', '.join(missing)}"] * bool(missing)
-        raise WeightsError(f"These are not the weights of the network; {'; '.join(parts)}.")
-    for name, shape in wanted.items():
-        if arrays[name].shape != shape:
-            raise WeightsError(f"{name} has the shape {arrays[name].shape}, but the network's is {shape}.")

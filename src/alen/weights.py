@@ -6,6 +6,7 @@ facts of the training, licence. Read and written without torch; no pickle anywhe
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from alen.cfa import PLANES, XTRANS_PLANES, FilterArray
 from alen.config import DEMOSAICKED, FILTERS, PYRAMID, AlenConfig, SidUnetConfig
 from alen.errors import SettingsError, WeightsError
 from alen.replacing import replacing
+from alen.tensors import check_tensors
 
 FORMAT: Final = 4
 """Version of the header. In version 1 the base of the attention network was one "mixture" for luma and color alike;
@@ -161,10 +163,11 @@ def _half(name: str, array: NDArray[np.float32]) -> NDArray[np.float16]:
 
 
 def load_weights(path: Path) -> Weights:
-    """Read a weights file; arrays are float32.
+    """Read a weights file; arrays are float32, finite, and those of the network.
 
     Raises:
-        WeightsError: The file is missing, damaged, of a newer format, or not of a network we know.
+        WeightsError: The file is missing, damaged, of a newer format, for planes in another order, or not of a network
+            we know.
     """
     try:
         with safe_open(path, framework="numpy") as file:
@@ -188,8 +191,25 @@ def load_weights(path: Path) -> Weights:
         settings = {k: tuple(v) if isinstance(v, list) else v for k, v in header["config"].items()}
         config = _NETWORKS[header["network"]](**settings)
         facts = TrainingFacts(**header["facts"] | {"first_losses": tuple(header["facts"].get("first_losses", ()))})
-    except (ValueError, KeyError, TypeError, SettingsError) as error:
+        if not isinstance(planes := header.get("planes", _PLANES[config.cfa]), list):
+            raise TypeError("planes are no list")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, SettingsError) as error:
         raise WeightsError(f"{path}: its header cannot be understood ({error!r}).") from error
+    if planes != _PLANES[config.cfa]:
+        raise WeightsError(
+            f"{path}: made for planes in the order {', '.join(map(str, planes))}; alen packs "
+            f"{', '.join(_PLANES[config.cfa])}. `alen convert` changes the order of other programs' weights."
+        )
+    try:
+        check_tensors(arrays, config)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+    if broken:
+        raise WeightsError(
+            f"{path}: holds values that are not finite numbers ({', '.join(broken)}): it is damaged, or its training "
+            "went astray. Take another file."
+        )
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
     return Weights(Path(path).stem, digest, config, arrays, facts)
 
@@ -221,6 +241,7 @@ def find_weights(name: str) -> Path:
     if name in shipped_names():
         return Path(str(resources.files("alen") / "shipped" / f"{name}.safetensors"))
     path = Path(name)
-    if path.is_file():
-        return path
+    with contextlib.suppress(OSError):  # a name that the system refuses
+        if path.is_file():
+            return path
     raise WeightsError(f"{name}: neither a weights file nor one of the shipped weights ({', '.join(shipped_names())}).")
