@@ -322,13 +322,20 @@ def test_settings_are_checked(tmp_path: Path) -> None:
     for rgb in (np.zeros((4, 4), np.float32), np.zeros((0, 4, 3), np.float32), np.zeros((3, 4, 4), np.float32)):
         with pytest.raises(SettingsError, match=r"\(H, W, 3\)"):
             write_picture(tmp_path / "a.png", rgb)
-    with pytest.raises(SettingsError, match="quality"):
-        write_picture(tmp_path / "a.jpg", _photo(), quality=0)
+    for quality in (0, 101, 95.5, None):
+        with pytest.raises(SettingsError, match="quality"):
+            write_picture(tmp_path / "a.jpg", _photo(), quality=quality)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="orientation"):
         write_picture(tmp_path / "a.jpg", _photo(), orientation=9)
     with pytest.raises(PictureError, match="not finite"):
         write_linear_tiff(tmp_path / "a.tif", np.full((4, 4, 3), np.nan, np.float32))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_quality_may_be_one_of_numpys_numbers(tmp_path: Path) -> None:
+    write_picture(tmp_path / "a.jpg", _photo(), quality=np.int64(90))
+    write_picture(tmp_path / "b.jpg", _photo(), quality=90)
+    assert (tmp_path / "a.jpg").read_bytes() == (tmp_path / "b.jpg").read_bytes()
 
 
 def test_files_have_ordinary_permissions(tmp_path: Path) -> None:
@@ -359,7 +366,7 @@ def test_other_numbers_are_refused(tmp_path: Path, name: str, dtype: type) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_what_is_not_a_number_is_not_rounded(value: float) -> None:
     rgb = np.zeros((400, 600, 3), dtype=np.float32)
     rgb[399, 1, 1] = value

@@ -117,13 +117,13 @@ def write_picture(
     encode = _ENCODERS.get(path.suffix.lower())
     if encode is None:
         raise PictureError(f"{path}: pictures are written as {', '.join(SUFFIXES)}; choose one of these suffixes.")
-    if not 1 <= quality <= 100:
-        raise SettingsError(f"The JPEG quality is 1…100; got {quality}.")
+    if quality not in range(1, 101):
+        raise SettingsError(f"The JPEG quality is a whole number, 1…100; got {quality}.")
     _check(path, rgb)
     upright = orient(rgb, orientation)
     block = exif_fields(path, exif, upright.shape, metadata)
     with replacing_picture(path) as file:
-        encode(file, path, upright, block, quality)
+        encode(file, path, upright, block, int(quality))  # Pillow takes no other whole numbers, such as numpy's
 
 
 def write_linear_tiff(
@@ -197,7 +197,7 @@ def quantize(rgb: NDArray[Any], *, out: NDArray[Any], name: str | os.PathLike[st
     for top in range(0, rgb.shape[0], rows):
         stripe = rgb[top : top + rows] * scale
         np.rint(stripe, out=stripe)
-        if not np.isfinite(stripe.max()):  # max passes nan on
+        if not (np.isfinite(stripe.max()) and np.isfinite(stripe.min())):  # both pass nan on
             raise PictureError(not_a_number(name))
         np.clip(stripe, 0, scale, out=stripe)
         out[top : top + rows] = stripe
