@@ -48,6 +48,13 @@ def test_equal_pictures() -> None:
     assert ssim(truth, truth, data_range=1.0) == 1.0
 
 
+def test_pictures_with_an_infinite_value_are_infinitely_far() -> None:
+    _, truth = _pair((19, 23, 3), 0)
+    prediction = truth.copy()
+    prediction[3, 5, 1] = np.inf
+    assert psnr(prediction, truth, data_range=1.0) == -math.inf
+
+
 def test_symmetric_and_falling_with_noise() -> None:
     scores = []
     for noise in (0.01, 0.1, 1.0):

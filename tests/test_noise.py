@@ -234,6 +234,8 @@ def test_a_picture_is_not_a_mosaic() -> None:
         {"black_drift_dn": (0.0, 0.0, 0.0, math.nan)},
         {"black_level_dn": 16383},
         {"white_level_dn": 70000},
+        {"white_level_dn": math.nan},
+        {"white_level_dn": math.inf},
         {"white_level_dn": 1000.5},
     ],
 )

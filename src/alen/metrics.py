@@ -49,7 +49,7 @@ def psnr(prediction: NDArray[Any], truth: NDArray[Any], *, data_range: float) ->
         data_range: What a full-scale error would be: 1 for pictures in [0, 1].
 
     Returns:
-        Decibels; infinity for equal pictures.
+        Decibels; infinity for equal pictures, its negative where a difference is infinite.
 
     Raises:
         SettingsError: The shapes differ or are not of a picture, or the data range is not above 0.
@@ -65,7 +65,9 @@ def psnr(prediction: NDArray[Any], truth: NDArray[Any], *, data_range: float) ->
         a, b = (picture[top : top + rows].astype(np.float64) for picture in (prediction, truth))
         total += float(np.sum(np.square(a - b)))
     error = total / prediction.size
-    return math.inf if error == 0 else 10 * math.log10(data_range**2 / error)
+    if error == 0 or math.isinf(error):
+        return math.inf if error == 0 else -math.inf
+    return 10 * math.log10(data_range**2 / error)
 
 
 def ssim(prediction: NDArray[Any], truth: NDArray[Any], *, data_range: float) -> float:

@@ -84,7 +84,8 @@ class NoiseParameters:
         if len(self.black_drift_dn) != 4 or not all(math.isfinite(drift) for drift in self.black_drift_dn):
             raise SettingsError(f"black_drift_dn holds four numbers (R, Gr, Gb, B); got {self.black_drift_dn!r}.")
         if (
-            self.white_level_dn != int(self.white_level_dn)
+            not math.isfinite(self.white_level_dn)
+            or self.white_level_dn != int(self.white_level_dn)
             or not 0 <= self.black_level_dn < self.white_level_dn <= 65535
         ):
             raise SettingsError(
