@@ -1,6 +1,8 @@
 """From a RAW image to linear camera RGB and a picture: every phase, odd sizes, and what the numbers mean."""
 
 import dataclasses
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -341,6 +343,38 @@ def test_a_finished_picture_is_the_enhanced_one_rounded(
     assert different.mean() < (0.001 if dtype is np.uint8 else 0.05)
     assert (finished.ratio, finished.ratio_is_estimated) == (RATIO, False)
     assert list(finished.seconds) == ["prepare", "network"]
+
+
+@pytest.mark.parametrize("exposure_ev", [np.nan, np.inf, 20.5, -21.0])
+def test_exposures_out_of_range(demosaicker: Enhancer, exposure_ev: float) -> None:
+    raw = expose(ramp(64, 64), CFA.bayer("RGGB"))
+    with pytest.raises(SettingsError, match="within ±20 stops"):
+        demosaicker.finish(raw, exposure_ev=exposure_ev)
+    with pytest.raises(SettingsError, match="within ±20 stops"):
+        demosaicker.enhance(raw).picture(exposure_ev=exposure_ev)
+
+
+def test_finished_pictures_of_other_numbers_are_refused(demosaicker: Enhancer) -> None:
+    with pytest.raises(SettingsError, match="uint8 or uint16; got float32"):
+        demosaicker.finish(expose(ramp(64, 64), CFA.bayer("RGGB")), dtype=np.float32)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif("alen-xtrans" not in shipped_names(), reason="the weights are not part of this checkout")
+def test_threads_that_come_at_the_same_time_make_one_network_for_xtrans(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = Enhancer("alen-fast", precision="float32", threads=1)
+    made = []
+
+    def load(model: str) -> object:
+        made.append(model)
+        time.sleep(0.05)
+        return both._named
+
+    monkeypatch.setattr(both, "_load", load)
+    raw = make_raw(np.full((60, 90), 600, np.uint16), CFA.xtrans())
+    with ThreadPoolExecutor(4) as pool:
+        found = [pool.submit(both._network_for, raw) for _ in range(4)]
+    assert {id(network.result()) for network in found} == {id(both._named)}
+    assert made == ["alen-xtrans"]
 
 
 def test_progress_grows_to_the_whole(enhancer: Enhancer) -> None:

@@ -375,10 +375,15 @@ class Enhancer:
 
         Raises:
             UnsupportedRawError: The weights are not for the image's filter array.
-            SettingsError: The ratio is out of its range, there is no such look, or the image was not read.
+            SettingsError: The ratio or the exposure is out of its range, there is no such look, a picture is not of
+                such numbers, or the image was not read.
             DeviceError: The engine failed.
             PictureError: The network's result is not a number.
         """
+        if not abs(exposure_ev) <= MAX_EV:
+            raise SettingsError(f"The exposure is within ±{MAX_EV} stops; got {exposure_ev}.")
+        if np.dtype(dtype) not in (np.uint8, np.uint16):
+            raise SettingsError(f"A finished picture is of uint8 or uint16; got {np.dtype(dtype)}.")
         clock = time.perf_counter()
         network = self._network_for(raw)
         raw = raw if self._undistort else replace(raw, lens_distortion=None)
@@ -497,8 +502,9 @@ class Enhancer:
                 f"{raw.name}: is of an X-Trans sensor, but the weights {name} are for Bayer. Name others, such as "
                 f"{XTRANS}."
             )
-        if self._xtrans is None:
-            self._xtrans = self._load(XTRANS)
+        with self._lock:  # once, for threads that come at the same time
+            if self._xtrans is None:
+                self._xtrans = self._load(XTRANS)
         return self._xtrans
 
     def _amplified(
