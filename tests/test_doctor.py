@@ -50,6 +50,12 @@ def test_several_orientations_take_as_much_more_as_is_said() -> None:
         assert np.diff(needed) == ENSEMBLE_BYTES * height * width
 
 
+@pytest.mark.skipif("alen-xtrans" not in shipped_names(), reason="the weights are not part of this checkout")
+def test_weights_for_xtrans_are_measured_with_frames_of_xtrans() -> None:
+    (entry,), _ = measure(model="alen-xtrans", precision="float32", sizes_mp=(0.05,))
+    assert entry.seconds > 0
+
+
 def test_what_cannot_be_measured_is_an_error() -> None:
     with pytest.raises(DeviceError, match="TOASTER"):
         measure(device="TOASTER", sizes_mp=(0.05,))

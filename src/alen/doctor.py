@@ -18,7 +18,7 @@ from typing import Final
 
 import numpy as np
 
-from alen.cfa import CFA
+from alen.cfa import FilterArray, reference
 from alen.engines import Precision
 from alen.engines.openvino import available_devices
 from alen.weights import DEFAULT
@@ -146,10 +146,11 @@ def _measure(
     from alen.raw import read_raw
 
     enhancer = Enhancer(model, device=device, precision=precision)
-    enhancer.enhance(read_raw(made_up_dng(0.1)), ratio=100)  # whatever is done once in a process
+    cfa = enhancer.weights.config.cfa
+    enhancer.enhance(read_raw(made_up_dng(0.1, cfa)), ratio=100)  # whatever is done once in a process
     measurements = []
     for megapixels in sizes_mp:
-        raw = read_raw(made_up_dng(megapixels))
+        raw = read_raw(made_up_dng(megapixels, cfa))
         start = time.perf_counter()
         enhancer.finish(raw, ratio=100)
         seconds = time.perf_counter() - start
@@ -166,8 +167,8 @@ def _made_up_shape(megapixels: float) -> tuple[int, int]:
     return height, height * 3 // 2
 
 
-def made_up_dng(megapixels: float) -> bytes:
-    """Return a dark, noisy DNG with sides of 3 : 2."""
+def made_up_dng(megapixels: float, cfa: FilterArray = "bayer") -> bytes:
+    """Return a dark, noisy DNG with sides of 3 : 2, of a Bayer or X-Trans sensor."""
     from alen.dng import write_cfa_dng
 
     mosaic = np.random.default_rng(0).integers(500, 600, _made_up_shape(megapixels), dtype=np.uint16)
@@ -175,7 +176,7 @@ def made_up_dng(megapixels: float) -> bytes:
     write_cfa_dng(
         file,
         mosaic,
-        cfa=CFA.bayer("RGGB"),
+        cfa=reference(cfa),
         black_level=(512.0,) * 4,
         white_level=16_383,
         white_balance=(2.0, 1.0, 1.5),
