@@ -13,6 +13,7 @@ import pytest
 import rawpy
 import tifffile
 from numpy.typing import NDArray
+from PIL import Image
 
 from alen.batch import Done, Failed, PictureSettings, enhance_files, plan
 from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb
@@ -24,6 +25,7 @@ from alen.errors import PictureError, UnsupportedRawError
 from alen.lens_distortion import ColorWarp, LensDistortion, Warp
 from alen.lens_shading import GainMap, LensShading
 from alen.linear_dng import write_linear_dng
+from alen.picture import orient
 from alen.raw import read_raw
 from frames import GAINS, RATIO, expose, ramp
 
@@ -48,9 +50,12 @@ def _linear(size: tuple[int, int], largest: float, seed: int = 0) -> NDArray[np.
 def _read(path: Path) -> tuple[NDArray[np.uint16], dict[int, Any]]:
     """Return the samples and the tags, by an independent reader."""
     with tifffile.TiffFile(path) as file:
-        page = file.pages[0]
+        (preview,) = file.pages
+        assert isinstance(preview, tifffile.TiffPage)
+        assert preview.pages is not None
+        (page,) = preview.pages
         assert isinstance(page, tifffile.TiffPage)
-        return page.asarray(), {tag.code: tag.value for tag in page.tags}
+        return page.asarray(), {tag.code: tag.value for each in (preview, page) for tag in each.tags}
 
 
 @pytest.mark.parametrize("size", [(37, 53), (1024, 16), (1025, 1030), (1, 1), (2, 700)])
@@ -174,7 +179,7 @@ def test_exif_and_what_made_it_are_kept(tmp_path: Path) -> None:
     )
     enhanced = _enhanced(_linear((20, 30), 1.0), exif=exif, orientation=6)
     write_linear_dng(tmp_path / "a.dng", enhanced, metadata={"Software": "alen", "Model": "m"})
-    (directory,) = read_directories((tmp_path / "a.dng").read_bytes())
+    directory, _ = read_directories((tmp_path / "a.dng").read_bytes())
     assert directory.text(271) == "Maker"
     assert directory.text(315) == "Somebody"
     assert directory.text(305) == "alen"
@@ -184,6 +189,23 @@ def test_exif_and_what_made_it_are_kept(tmp_path: Path) -> None:
     assert b'{"Model": "m"}' in directory.exif[37510].values  # type: ignore[operator]
     write_linear_dng(tmp_path / "b.dng", enhanced, metadata={"Software": "alen", "Model": "m"})
     assert (tmp_path / "a.dng").read_bytes() == (tmp_path / "b.dng").read_bytes()
+
+
+@pytest.mark.parametrize("exposure_ev", [0.0, 1.0])
+@pytest.mark.parametrize("size", [(60, 90), (1500, 20), (1, 1)])
+def test_the_preview_is_the_picture(tmp_path: Path, size: tuple[int, int], exposure_ev: float) -> None:
+    """In sensor orientation, as the main picture: programs turn both."""
+    height, width = size
+    linear = np.repeat(np.linspace(0.1, 0.6, height * width).reshape(height, width, 1), 3, axis=2)
+    enhanced = _enhanced(linear, orientation=6)
+    write_linear_dng(tmp_path / "a.dng", enhanced, exposure_ev=exposure_ev)
+    with Image.open(tmp_path / "a.dng") as preview:
+        shown = np.asarray(preview.convert("RGB"), dtype=float)
+    expected = orient(enhanced.picture(exposure_ev=exposure_ev) * 255, 6)  # as Pillow turns it
+    side = -(-max(size) // 1280)
+    assert shown.shape == (max(width // side, 1), max(height // side, 1), 3)
+    if side == 1:
+        assert np.abs(shown - expected).max() < 6
 
 
 def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:

@@ -202,13 +202,16 @@ def read_directories(data: bytes, start: int = 0, limit: int | None = None) -> l
 
 
 def encode_exif(
-    main: Mapping[int, Field], exif: Mapping[int, Field] | None = None, gps: Mapping[int, Field] | None = None
+    main: Mapping[int, Field],
+    exif: Mapping[int, Field] | None = None,
+    gps: Mapping[int, Field] | None = None,
+    sub: Mapping[int, Field] | None = None,
 ) -> bytes:
-    r"""Return an EXIF block: a little-endian TIFF structure of IFD 0 and its Exif and GPS IFDs, without a picture.
+    r"""Return an EXIF block: a little-endian TIFF structure of IFD 0 and its Exif, GPS and SubIFDs, without a picture.
 
     It starts with the TIFF header: PNG takes it as it is, JPEG wants ``b"Exif\0\0"`` before it.
     """
-    return _encode_tiff(main, exif or {}, gps or {})
+    return _encode_tiff(main, exif or {}, gps or {}, sub or {})
 
 
 def write_cfa_dng(
@@ -305,7 +308,7 @@ def write_cfa_dng(
         main[51041] = Field(_DOUBLE, tuple(float(value) for pair in noise_profile for value in pair))  # NoiseProfile
     exif = _exposure_fields(iso, exposure_time_s, aperture, taken)
     with _opened(target) as file:
-        file.write(_encode_tiff(main, exif, {}, strip=True))
+        file.write(_encode_tiff(main, exif, {}, {}, strip=True))
         file.write(data)
 
 
@@ -393,16 +396,22 @@ def _opened(target: str | os.PathLike[str] | BinaryIO) -> Iterator[_Writable]:
 
 
 def _encode_tiff(
-    main: Mapping[int, Field], exif: Mapping[int, Field], gps: Mapping[int, Field], *, strip: bool = False
+    main: Mapping[int, Field],
+    exif: Mapping[int, Field],
+    gps: Mapping[int, Field],
+    sub: Mapping[int, Field],
+    *,
+    strip: bool = False,
 ) -> bytes:
     """Return header and directories; with ``strip``, StripOffsets points to the first byte after them."""
-    pointers = {tag: Field(_LONG, (0,)) for tag, part in ((34665, exif), (34853, gps)) if part}
+    others = ((34665, exif), (34853, gps), (330, sub))  # ExifTag, GPSTag, SubIFDs
+    pointers = {tag: Field(_LONG, (0,)) for tag, part in others if part}
     if strip:
         pointers[273] = Field(_LONG, (0,))  # StripOffsets
     # The size of a directory does not depend on where it stands, so one pass with zeros finds all places.
     end = 8 + len(_encode_fields({**main, **pointers}, 8))
     parts = []
-    for tag, part in ((34665, exif), (34853, gps)):
+    for tag, part in others:
         if part:
             pointers[tag] = Field(_LONG, (end,))
             parts.append(_encode_fields(part, end))

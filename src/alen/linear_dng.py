@@ -2,6 +2,7 @@
 
 Source: Adobe's Digital Negative Specification 1.4.0.0 ("Linear Raw"). Structure and tags are those of `alen.dng`, but:
 
+- IFD 0 holds a preview, the picture as we develop it, for programs that only show files; its SubIFD the main picture.
 - PhotometricInterpretation 34892 (LinearRaw), three samples of 16 bits, in tiles of lossless JPEG.
 - Samples are camera RGB before white balance, as sensors give it, so that white balance can still be chosen:
   AsShotNeutral and ColorMatrix1 are those of the RAW file. They are times the exposure ratio, which a reader's slider
@@ -13,6 +14,7 @@ Source: Adobe's Digital Negative Specification 1.4.0.0 ("Linear Raw"). Structure
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Mapping
@@ -23,6 +25,7 @@ from typing import Final
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from alen.color import RGB_FROM_XYZ, Development
 from alen.cores import usable_cores
@@ -30,9 +33,13 @@ from alen.dng import PHOTOMETRIC_LINEAR_RAW, Field, encode_exif
 from alen.enhance import Enhanced
 from alen.errors import PictureError
 from alen.picture import exif_fields, not_a_number, replacing_picture
+from alen.sheets import quantize_8_bit, reduced_to
 
 _HEADROOM: Final = 4.0
 """How far above display white samples reach, at most: two stops, and 14 bits below."""
+
+_PREVIEW_PX: Final = 1280
+"""Longest side of the preview."""
 
 _TILE: Final = 1024
 """Sides of a tile in pixels, at most; sides are multiples of 16 ("TileWidth")."""
@@ -71,25 +78,25 @@ def write_linear_dng(
     places = [(top, left) for top in range(0, height, down) for left in range(0, width, across)]
     with ThreadPoolExecutor(usable_cores()) as pool:  # imagecodecs leaves the interpreter's lock
         tiles = list(pool.map(lambda place: _tile(samples, place, (down, across)), places))
+    preview, (preview_height, preview_width) = _preview(enhanced, exposure_ev)
     main |= {
-        254: Field(_LONG, (0,)),  # NewSubFileType: the main picture
-        256: Field(_LONG, (width,)),
-        257: Field(_LONG, (height,)),
-        258: Field(_SHORT, (16,) * 3),  # BitsPerSample
-        259: Field(_SHORT, (7,)),  # Compression: JPEG, here lossless
-        262: Field(_SHORT, (PHOTOMETRIC_LINEAR_RAW,)),
+        254: Field(_LONG, (1,)),  # NewSubFileType: a preview
+        256: Field(_LONG, (preview_width,)),
+        257: Field(_LONG, (preview_height,)),
+        258: Field(_SHORT, (8,) * 3),  # BitsPerSample
+        259: Field(_SHORT, (7,)),  # Compression: JPEG
+        262: Field(_SHORT, (6,)),  # PhotometricInterpretation: YCbCr
+        273: Field(_LONG, (0,)),  # StripOffsets, known below
         274: Field(_SHORT, (raw.orientation,)),
         277: Field(_SHORT, (3,)),  # SamplesPerPixel
+        278: Field(_LONG, (preview_height,)),  # RowsPerStrip
+        279: Field(_LONG, (len(preview),)),  # StripByteCounts
         284: Field(_SHORT, (1,)),  # PlanarConfiguration: chunky
-        322: Field(_LONG, (across,)),  # TileWidth
-        323: Field(_LONG, (down,)),  # TileLength
-        324: Field(_LONG, (0,) * len(tiles)),  # TileOffsets, known below
-        325: Field(_LONG, tuple(map(len, tiles))),  # TileByteCounts
+        530: Field(_SHORT, (1, 1)),  # YCbCrSubSampling: none
+        532: Field.fractions((0, 255, 128, 255, 128, 255)),  # ReferenceBlackWhite of JPEG
         50706: Field(_BYTE, bytes((1, 4, 0, 0))),  # DNGVersion
         50707: Field(_BYTE, bytes((1, 1, 0, 0))),  # DNGBackwardVersion
         50708: Field.ascii(raw.camera),  # UniqueCameraModel
-        50714: Field(_SHORT, (0,) * 3),  # BlackLevel
-        50717: Field(_SHORT, (65_535,) * 3),  # WhiteLevel
         50721: Field.fractions(_xyz2cam(enhanced).ravel().tolist(), signed=True),  # ColorMatrix1
         50728: Field.fractions(_neutral(enhanced).tolist()),  # AsShotNeutral
         50730: Field.fractions((math.log2(headroom) + exposure_ev,), signed=True),  # BaselineExposure
@@ -98,17 +105,42 @@ def write_linear_dng(
         50734: Field(_RATIONAL, (1, 1)),  # LinearResponseLimit
         50778: Field(_SHORT, (21,)),  # CalibrationIlluminant1: D65
         50827: Field.ascii(raw.name),  # OriginalRawFileName
+        50970: Field(_LONG, (2,)),  # PreviewColorSpace: sRGB
+    }
+    picture = {
+        254: Field(_LONG, (0,)),  # NewSubFileType: the main picture
+        256: Field(_LONG, (width,)),
+        257: Field(_LONG, (height,)),
+        258: Field(_SHORT, (16,) * 3),  # BitsPerSample
+        259: Field(_SHORT, (7,)),  # Compression: JPEG, here lossless
+        262: Field(_SHORT, (PHOTOMETRIC_LINEAR_RAW,)),
+        277: Field(_SHORT, (3,)),  # SamplesPerPixel
+        284: Field(_SHORT, (1,)),  # PlanarConfiguration: chunky
+        322: Field(_LONG, (across,)),  # TileWidth
+        323: Field(_LONG, (down,)),  # TileLength
+        324: Field(_LONG, (0,) * len(tiles)),  # TileOffsets, known below
+        325: Field(_LONG, tuple(map(len, tiles))),  # TileByteCounts
+        50714: Field(_SHORT, (0,) * 3),  # BlackLevel
+        50717: Field(_SHORT, (65_535,) * 3),  # WhiteLevel
         50935: Field(_RATIONAL, (1, 1)),  # NoiseReductionApplied: all of it
     }
-    first = len(encode_exif(main, exif, gps))  # which does not depend on the values
-    ends = np.cumsum([first, *map(len, tiles)]).tolist()
+    first = len(encode_exif(main, exif, gps, picture))  # which does not depend on the values
+    ends = np.cumsum([first, len(preview), *map(len, tiles)]).tolist()
     if ends[-1] >= 2**32:
         raise PictureError(f"{path}: a DNG file holds less than 4 GiB, the picture has {ends[-1] / 2**30:.1f}.")
-    main[324] = Field(_LONG, tuple(ends[:-1]))
+    main[273] = Field(_LONG, (first,))
+    picture[324] = Field(_LONG, tuple(ends[1:-1]))
     with replacing_picture(path) as file:
-        file.write(encode_exif(main, exif, gps))
-        for tile in tiles:
-            file.write(tile)
+        for part in (encode_exif(main, exif, gps, picture), preview, *tiles):
+            file.write(part)
+
+
+def _preview(enhanced: Enhanced, exposure_ev: float) -> tuple[bytes, tuple[int, int]]:
+    """Return the developed picture, reduced, as JPEG in sensor orientation, and its height and width."""
+    small = quantize_8_bit(reduced_to(enhanced, _PREVIEW_PX).picture(exposure_ev=exposure_ev))
+    file = io.BytesIO()
+    Image.fromarray(small).save(file, format="JPEG", quality=85, subsampling="4:4:4")
+    return file.getvalue(), small.shape[:2]
 
 
 def _samples(enhanced: Enhanced, path: Path) -> tuple[NDArray[np.uint16], float]:
