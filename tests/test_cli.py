@@ -964,6 +964,10 @@ def test_a_training_that_cannot_start_is_not_announced(folder: Path, capsys: pyt
     out, err = capsys.readouterr()
     assert out == ""
     assert "a run is there already" in err
+    assert main([*command[:-1], "r/checkpoint.safetensors"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "is a file" in err
 
 
 def test_interrupting_a_training(

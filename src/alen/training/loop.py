@@ -225,7 +225,9 @@ def train(
 
 
 def check_folder(run: Path, *, resume: bool) -> None:
-    """Raise TrainingError if a folder holds a run that is not to be resumed."""
+    """Raise TrainingError if a folder is none, or holds a run that is not to be resumed."""
+    if run.exists() and not run.is_dir():
+        raise TrainingError(f"{run}: is a file. Name another folder for the run.")
     if (run / "checkpoint.safetensors").exists() and not resume:
         raise TrainingError(f"{run}: a run is there already. Go on with --resume, or name another folder.")
 
