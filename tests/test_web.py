@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +26,12 @@ from starlette.testclient import TestClient
 
 from alen.cfa import CFA, mosaic_from_rgb
 from alen.cli import main
+from alen.commands.serve import _listening
 from alen.dng import write_cfa_dng
 from alen.enhance import Enhancer
 from alen.raw import read_raw
 from alen.web import app as web_app
+from alen.web import frames as web_frames
 from alen.web.app import make_app
 from alen.web.frames import FrameStore
 from frames import GAINS, RATIO, ramp
@@ -240,6 +245,104 @@ def test_what_is_removed_is_gone(client: TestClient, tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def _stored_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_there_is_room_where_all_are_uploaded_before_the_first_is_done(enhancer: Enhancer, tmp_path: Path) -> None:
+    """A frame takes several times its RAW file once it is done, and then nobody asks for an upload any more."""
+    store = FrameStore(enhancer, tmp_path, max_bytes=250_000)
+    with contextlib.closing(store), TestClient(_app(store), base_url=BASE) as client:
+        tokens = [client.post("/frames", params={"ratio": RATIO}, content=_dng()).json()["id"] for _ in range(5)]
+        _settled(client, tokens[-1])
+        left = [facts["id"] for facts in client.get("/frames").json()["frames"]]
+        assert 1 <= len(left) < 5
+        assert left == tokens[-len(left) :]
+        assert _stored_bytes(tmp_path) <= 250_000 + 100_000  # and the one that was made last
+
+
+def test_uploads_at_once_make_room_together(enhancer: Enhancer, tmp_path: Path) -> None:
+    store = FrameStore(enhancer, tmp_path, max_bytes=1)
+    with contextlib.closing(store), TestClient(_app(store), base_url=BASE) as client, ThreadPoolExecutor(8) as pool:
+        for _ in range(3):
+            answers = pool.map(lambda _: client.post("/frames", content=b"no RAW file").status_code, range(16))
+            assert set(answers) == {201}
+
+
+def test_a_full_disk_is_told_and_what_was_written_is_deleted(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(path: Path, _: object) -> None:
+        path.write_bytes(bytes(1000))
+        raise OSError("18432 requested and 992 written")  # as NumPy says it, without a number or a reason
+
+    monkeypatch.setattr(np, "save", save)
+    facts = _added(client)
+    assert facts["state"] == "failed"
+    assert "the disk is full" in facts["error"]
+    assert [path.name for path in (tmp_path / facts["id"]).iterdir()] == ["frame.raw"]
+
+
+def test_a_folder_that_is_gone_is_told(client: TestClient, tmp_path: Path) -> None:
+    """Systems clear their temporary folders."""
+    facts = _added(client)
+    shutil.rmtree(tmp_path)
+    answer = client.post("/frames", params={"name": "a.dng"}, content=_dng())
+    assert answer.status_code == 507
+    assert "a.dng: cannot be stored" in answer.json()["error"]
+    assert client.get(f"/frames/{facts['id']}/picture").status_code == 404
+    assert client.post(f"/frames/{facts['id']}/again").status_code == 200
+    assert _settled(client, facts["id"])["error"].startswith("a.dng: there is no such file")
+    tmp_path.mkdir()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are not listed")
+def test_frames_that_are_done_hold_no_files_open(client: TestClient, tmp_path: Path) -> None:
+    """Systems allow some hundreds, which would be the end of large batches of small frames."""
+    facts = _added(client)
+    for path in ("after.jpg", "picture"):
+        assert client.get(f"/frames/{facts['id']}/{path}").status_code == 200
+    gc.collect()
+    held = [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert not [path for path in held if path.is_relative_to(tmp_path)]
+
+
+def test_a_picture_outlives_its_frame_until_it_is_sent(client: TestClient, store: FrameStore, tmp_path: Path) -> None:
+    facts = _added(client)
+    path, _ = store.write(facts["id"], "png", 0.0)
+    store.remove(facts["id"])
+    with Image.open(path) as picture:
+        assert picture.size == (WIDTH, HEIGHT)
+    path.unlink()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("wanted", ["bytes=x", "bytes=99999999-", "bytes=0-9", "bytes=0-9,20-29"])
+def test_pictures_are_deleted_however_they_are_asked_for(client: TestClient, tmp_path: Path, wanted: str) -> None:
+    facts = _added(client)
+    client.get(f"/frames/{facts['id']}/picture", headers={"range": wanted})
+    assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} == {".raw", ".npy"}
+
+
+def test_one_picture_is_written_at_a_time(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes memory as a file of its own would."""
+    tokens = [_added(client)["id"] for _ in range(3)]
+    at_work, most = [], []
+
+    def write(target: Path, *_: object, **__: object) -> None:
+        at_work.append(target)
+        most.append(len(at_work))
+        time.sleep(0.05)
+        target.write_bytes(b"picture")
+        at_work.remove(target)
+
+    monkeypatch.setattr(web_frames, "write_enhanced", write)
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda token: client.get(f"/frames/{token}/picture").content, 2 * tokens))
+    assert answers == [b"picture"] * 6
+    assert most == [1] * 6
+
+
 def test_the_store_is_no_way_out_of_its_folder(client: TestClient) -> None:
     for token in ("%252e%252e", "....", "a/b", "%00", "x"):
         assert client.get(f"/frames/{token}").status_code in (404, 405)
@@ -295,10 +398,13 @@ def test_the_page_needs_nothing_from_elsewhere(client: TestClient) -> None:
 # ---------------------------------------------------------------- the command
 
 
-def test_the_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_the_command_serves_until_it_is_interrupted(tmp_path: Path, number: str) -> None:
+    """Or ended, or its terminal closed; also in the middle of an upload, of which it then says nothing."""
     environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "alen", "serve", "--port", "0", "--model", "alen-fast", "--precision", "float32"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
         assert process.stdout is not None
         address = re.search(r"http://127\.0\.0\.1:(\d+)/", process.stdout.readline())
         assert address is not None
@@ -306,10 +412,17 @@ def test_the_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
         with _client_of(address[0]) as client:
             assert client.get("/").status_code == 200
             assert client.post("/frames", params={"name": "a.dng"}, content=_dng()).status_code == 201
-        process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=30)
+            large = client.post("/frames", params={"ratio": "much"}, content=bytes(10**7))  # the answer is not lost
+            assert large.status_code == 400
+        with socket.create_connection(("127.0.0.1", int(address[1]))) as upload:
+            upload.sendall(b"POST /frames HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n" + bytes(9000))
+            while len(list(tmp_path.glob("*/*"))) < 2:
+                time.sleep(0.02)
+            process.send_signal(getattr(signal, number))
+            said, complained = process.communicate(timeout=30)
     assert process.returncode == 0
     assert "deleted" in said
+    assert complained == ""
     assert list(tmp_path.iterdir()) == []
 
 
@@ -318,6 +431,14 @@ def _client_of(address: str) -> Any:
     import httpx2
 
     return httpx2.Client(base_url=address, timeout=30)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6")
+def test_all_addresses_are_those_of_both_kinds() -> None:
+    """The address that is printed, localhost, is IPv4 in most places."""
+    with _listening("::", 0) as listener:
+        for host in ("127.0.0.1", "::1"):
+            socket.create_connection((host, listener.getsockname()[1]), timeout=5).close()
 
 
 def test_a_port_that_is_taken_is_told(capsys: pytest.CaptureFixture[str]) -> None:

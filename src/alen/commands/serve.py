@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
+import signal
 import socket
 import tempfile
 import webbrowser
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -75,7 +78,11 @@ def serve(
     from alen.web.frames import FrameStore
 
     listener = _listening(host, port)
-    with listener, tempfile.TemporaryDirectory(prefix="alen-", ignore_cleanup_errors=True) as folder:
+    with (
+        _ended_as_by_ctrl_c(),
+        listener,
+        tempfile.TemporaryDirectory(prefix="alen-", ignore_cleanup_errors=True) as folder,
+    ):
         enhancer = Enhancer(
             model,
             device=device,
@@ -91,14 +98,18 @@ def serve(
         hosts = ("*",) if is_open else (*_LOCAL, shown.lower())
         app = make_app(store, hosts=hosts, max_upload_bytes=int(max_upload * 1e6))
         address = f"http://{'localhost' if is_open else shown}:{listener.getsockname()[1]}/"
-        print(f"The page is at {address} until you press Ctrl-C.", flush=True)
-        if is_open:
-            print("Everybody in the network can use it, under this computer's name or address.", flush=True)
-        if open_page:
-            webbrowser.open(address)
-        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=0)
+        )
+        # that uploads and pictures are cut off is no error when everything ends
+        logging.getLogger("uvicorn.error").addFilter(lambda _: not server.should_exit)
         with contextlib.closing(store), contextlib.suppress(KeyboardInterrupt):  # which is the way to end it
-            uvicorn.Server(config).run(sockets=[listener])
+            print(f"The page is at {address} until you press Ctrl-C.", flush=True)
+            if is_open:
+                print("Everybody in the network can use it, under this computer's name or address.", flush=True)
+            if open_page:
+                webbrowser.open(address)
+            server.run(sockets=[listener])
     print("The page is closed; its frames are deleted.")
     return OK
 
@@ -107,9 +118,24 @@ def _listening(host: str, port: int) -> socket.socket:
     """Return a socket that listens; raises ServerError."""
     try:
         family = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-        return socket.create_server((host, port), family=family)
+        is_both = family == socket.AF_INET6 and host in _ANY and socket.has_dualstack_ipv6()
+        return socket.create_server((host, port), family=family, dualstack_ipv6=is_both)
     except (OSError, UnicodeError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ServerError(
             f"Cannot listen at {host or 'all addresses'}, port {port}: {reason}. Choose another --port or --host."
         ) from error
+
+
+@contextlib.contextmanager
+def _ended_as_by_ctrl_c() -> Iterator[None]:
+    """Have a terminal that closes, or a system that shuts down, end the block as Ctrl-C does: frames are deleted."""
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    handled = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]  # not what nohup ignores
+    for number in handled:
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, signal.SIG_DFL)

@@ -8,13 +8,14 @@ loaded from elsewhere (Content-Security-Policy). Uploads are counted while they 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Iterable
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Final
 
 from starlette.applications import Starlette
-from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -117,10 +118,21 @@ class _Answers:
 
     async def add(self, request: Request) -> Response:
         """Take a RAW file, the request's body, as it comes."""
+        try:
+            return JSONResponse(await self._taken(request), status_code=201)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody is there to read it
+        except (AlenError, HTTPException):
+            await self._pass_over(request)
+            raise
+
+    async def _taken(self, request: Request) -> dict[str, Any]:
+        """Return the facts of the frame that a request brings."""
         settings = _settings(request)
         name = request.query_params.get("name", "")
-        token, path = await run_in_threadpool(self._store.new_upload)
+        token = None
         try:
+            token, path = await run_in_threadpool(self._store.new_upload)
             size = 0
             with path.open("xb") as file:
                 async for chunk in request.stream():
@@ -131,15 +143,22 @@ class _Answers:
                     await run_in_threadpool(file.write, chunk)
             if size == 0:
                 raise HTTPException(400, f"{name}: is empty.")
-            facts = self._store.add(token, name, settings)
+            return self._store.add(token, name, settings)
         except BaseException as error:
-            await run_in_threadpool(self._store.discard_upload, token)
+            if token is not None:
+                self._store.discard_upload(token)
             if isinstance(error, OSError):
                 raise HTTPException(507, f"{name}: cannot be stored ({error.strerror}). Remove frames.") from error
-            if isinstance(error, ClientDisconnect):
-                return Response(status_code=400)  # nobody is there to read it
             raise
-        return JSONResponse(facts, status_code=201)
+
+    async def _pass_over(self, request: Request) -> None:
+        """Read what is left of a file that is not taken: some browsers look for the answer only then."""
+        left = self._max_upload_bytes
+        with contextlib.suppress(ClientDisconnect, RuntimeError):  # of Starlette, where it was read to its end
+            async for chunk in request.stream():
+                left -= len(chunk)
+                if left < 0:
+                    return
 
     def show(self, request: Request) -> Response:
         return JSONResponse(self._store.facts(request.path_params["token"]))
@@ -164,13 +183,17 @@ class _Answers:
         path, name = self._store.write(request.path_params["token"], picture_format, _number(request, "ev") or 0.0)
         disposition = "inline" if "view" in request.query_params else "attachment"
         media_type = _MEDIA_TYPES[picture_format]
-        return FileResponse(
-            path,
-            filename=name,
-            media_type=media_type,
-            content_disposition_type=disposition,
-            background=BackgroundTask(path.unlink, missing_ok=True),
-        )
+        return _PassingFile(path, filename=name, media_type=media_type, content_disposition_type=disposition)
+
+
+class _PassingFile(FileResponse):
+    """A file that is deleted once it is sent, or nobody wants it any more."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            Path(self.path).unlink(missing_ok=True)
 
 
 async def _page(name: str, media_type: str, _: Request) -> Response:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import queue
 import secrets
 import shutil
@@ -62,13 +63,38 @@ class FrameSettings:
 
 
 @dataclass(frozen=True)
+class _Stored:
+    """An enhanced image whose linear values lie in a file."""
+
+    path: Path
+    without: Enhanced
+    """It, without them; of its mosaic only the size is left."""
+
+    @classmethod
+    def of(cls, enhanced: Enhanced, folder: Path) -> _Stored:
+        """Store an image in a folder."""
+        path = folder / f"{secrets.token_hex(8)}.npy"
+        np.save(path, enhanced.linear)
+        nothing = np.empty((0, 0, 3), np.float32)
+        mosaic = np.broadcast_to(np.uint16(0), enhanced.raw.mosaic.shape)
+        return cls(path, replace(enhanced, linear=nothing, raw=replace(enhanced.raw, mosaic=mosaic)))
+
+    def opened(self) -> Enhanced:
+        """Return the image: a memory map, which counts as an open file as long as somebody works with it."""
+        try:
+            return replace(self.without, linear=np.load(self.path, mmap_mode="r"))
+        except FileNotFoundError as error:
+            raise FrameNotFoundError(f"{self.without.raw.name}: is no longer there.") from error
+
+
+@dataclass(frozen=True)
 class _Result:
     """What became of a frame."""
 
-    whole: Enhanced
-    """The frame, `_on_disk`."""
-    small: Enhanced
-    """It, reduced to `_PREVIEW_PX`, likewise."""
+    whole: _Stored
+    """The frame."""
+    small: _Stored
+    """It, reduced to `_PREVIEW_PX`."""
     before: bytes
     """JPEG of the same size: merely brightened."""
     warnings: tuple[str, ...]
@@ -90,7 +116,7 @@ class _Frame:
     result: _Result | None = None
     is_removed: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
-    """Held while a picture is written, so that the folder stays."""
+    """Held while a picture is made of it, so that the folder stays."""
 
     @property
     def source(self) -> Path:
@@ -112,7 +138,7 @@ class FrameStore:
     Args:
         enhancer: What enhances them.
         folder: A temporary folder, for this alone.
-        max_bytes: What all frames may take on disk: when there is more, the oldest that are done are removed.
+        max_bytes: What all frames may take on disk, about: when there is more, the oldest that are done are removed.
     """
 
     def __init__(self, enhancer: Enhancer, folder: Path, *, max_bytes: int) -> None:
@@ -121,23 +147,31 @@ class FrameStore:
         self._max_bytes = max_bytes
         self._frames: dict[str, _Frame] = {}
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
+        """Held while a picture is written: several at a time would take as many times the memory."""
         self._waiting: queue.SimpleQueue[_Frame | None] = queue.SimpleQueue()
         self._is_closed = False
         self._thread = threading.Thread(target=self._work, daemon=True, name="enhance")
         self._thread.start()
 
     def close(self) -> None:
-        """Enhance nothing more, and wait until what is being enhanced has ended."""
+        """Enhance and write nothing more, and wait until what is being enhanced or written has ended."""
         self._is_closed = True
         self._waiting.put(None)
         self._thread.join()
+        with self._writing:
+            pass
 
     def new_upload(self) -> tuple[str, Path]:
-        """Return a token, and the file that a frame is to be written into before it is `add`-ed; makes room for it."""
+        """Return a token, and the file that a frame is to be written into before it is `add`-ed; makes room for it.
+
+        Raises:
+            OSError: The temporary folder is full, or gone.
+        """
+        self._make_room()
         token = secrets.token_urlsafe(16)
         folder = self._folder / token
         folder.mkdir()
-        self._make_room()
         return token, folder / "frame.raw"
 
     def discard_upload(self, token: str) -> None:
@@ -193,12 +227,14 @@ class FrameStore:
 
     def after(self, token: str, exposure_ev: float) -> bytes:
         """Return a JPEG preview of the picture; raises FrameNotFoundError until it is done."""
-        result = self._result(token)
-        picture = quantize_8_bit(result.small.picture(exposure_ev=_checked_ev(exposure_ev)))
-        return _jpeg(picture, result.small.raw.orientation)
+        small = self._result(token).small.opened()
+        picture = quantize_8_bit(small.picture(exposure_ev=_checked_ev(exposure_ev)))
+        return _jpeg(picture, small.raw.orientation)
 
     def write(self, token: str, picture_format: str, exposure_ev: float) -> tuple[Path, str]:
         """Write the picture; return its file, which is the caller's to delete, and the name to save it under.
+
+        The file outlives the frame.
 
         Raises:
             FrameNotFoundError: There is no such frame, or it is not done.
@@ -207,12 +243,13 @@ class FrameStore:
         """
         if picture_format not in FORMATS:
             raise SettingsError(f"Pictures are written as {', '.join(FORMATS)}; got {picture_format!r}.")
-        frame, result = self._frame(token), self._result(token)
-        target = frame.folder / f"{secrets.token_hex(8)}.{picture_format}"
-        with frame.lock:
-            if frame.is_removed:
-                raise FrameNotFoundError(f"{frame.name}: was removed.")
-            write_enhanced(target, result.whole, exposure_ev=_checked_ev(exposure_ev))
+        frame = self._frame(token)
+        target = self._folder / f"{secrets.token_hex(8)}.{picture_format}"
+        with self._writing, frame.lock:
+            if self._is_closed:
+                raise FrameNotFoundError(f"{frame.name}: the page is being closed.")
+            whole = self._result(token).whole.opened()
+            write_enhanced(target, whole, exposure_ev=_checked_ev(exposure_ev))
         return target, f"{Path(frame.name).stem}.alen.{picture_format}"
 
     def _frame(self, token: str) -> _Frame:
@@ -241,13 +278,17 @@ class FrameStore:
             except _NotWantedError:
                 error = f"{frame.name}: was removed."
             except AlenError as problem:
-                error = str(problem).replace(frame.source.name, frame.name)
+                error = str(problem).replace(str(frame.source), frame.name).replace(frame.source.name, frame.name)
             except MemoryError:
                 error = f"{frame.name}: the memory is too small for this frame. Close other programs."
             except OSError as problem:
-                error = f"{frame.name}: cannot be stored ({problem.strerror}). Remove frames, or make room on the disk."
+                reason = problem.strerror or "the disk is full"  # NumPy does not pass it on
+                error = f"{frame.name}: cannot be stored ({reason}). Remove frames, or make room on the disk."
             except Exception as problem:  # a mistake of ours must not end the others' work
                 error = f"{frame.name}: failed by a mistake in the program ({type(problem).__name__}: {problem})."
+            if result is None:
+                _drop_values(frame)
+            self._make_room()
             with self._lock:
                 frame.result, frame.error, frame.state = result, error, "failed" if result is None else "done"
                 is_removed = frame.is_removed
@@ -262,9 +303,7 @@ class FrameStore:
             if frame.is_removed or self._is_closed:
                 raise _NotWantedError
 
-        for path in frame.folder.glob("*.npy"):  # of the time before
-            with contextlib.suppress(OSError):  # some systems keep what is still read
-                path.unlink()
+        _drop_values(frame)  # of the time before
         raw = replace(read_raw(frame.source), name=frame.name)
         settings = frame.settings
         enhanced = self._enhancer.enhance(
@@ -282,8 +321,8 @@ class FrameStore:
         warnings = out_of_range(
             raw, enhanced.ratio, enhanced.raw.black_level, ratio_is_estimated=enhanced.ratio_is_estimated
         )
-        whole, small = (_on_disk(each, frame.folder) for each in (enhanced, small))
-        return _Result(whole, small, before, (*raw.warnings, *warnings), time.monotonic() - frame.began)
+        whole, reduced = (_Stored.of(each, frame.folder) for each in (enhanced, small))
+        return _Result(whole, reduced, before, (*raw.warnings, *warnings), time.monotonic() - frame.began)
 
     def _make_room(self) -> None:
         """Remove the oldest frames that are done, until there is room."""
@@ -292,7 +331,8 @@ class FrameStore:
                 oldest = next((frame for frame in self._frames.values() if frame.state in ("done", "failed")), None)
             if oldest is None:
                 return
-            self.remove(oldest.token)
+            with contextlib.suppress(FrameNotFoundError):  # somebody else has
+                self.remove(oldest.token)
 
     def _erase(self, frame: _Frame) -> None:
         with frame.lock:
@@ -300,12 +340,11 @@ class FrameStore:
             shutil.rmtree(frame.folder, ignore_errors=True)
 
 
-def _on_disk(enhanced: Enhanced, folder: Path) -> Enhanced:
-    """Return an enhanced image whose linear values lie in a file; of its mosaic only the size is left."""
-    path = folder / f"{secrets.token_hex(8)}.npy"
-    np.save(path, enhanced.linear)
-    mosaic = np.broadcast_to(np.uint16(0), enhanced.raw.mosaic.shape)
-    return replace(enhanced, linear=np.load(path, mmap_mode="r"), raw=replace(enhanced.raw, mosaic=mosaic))
+def _drop_values(frame: _Frame) -> None:
+    """Delete the linear values that were stored of a frame."""
+    for path in frame.folder.glob("*.npy"):
+        with contextlib.suppress(OSError):  # some systems keep what is still read
+            path.unlink()
 
 
 def _facts(frame: _Frame) -> dict[str, Any]:
@@ -316,14 +355,15 @@ def _facts(frame: _Frame) -> dict[str, Any]:
         share = min(frame.share, 1.0)
         facts |= {"share": share, "seconds_left": passed * (1 - share) / share if share > 0.02 else None}
     if frame.state == "done" and (result := frame.result) is not None:
-        height, width = result.whole.raw.mosaic.shape
-        is_turned = result.whole.raw.orientation >= 5
-        raw = result.whole.raw
+        whole = result.whole.without
+        raw = whole.raw
+        height, width = raw.mosaic.shape
+        is_turned = raw.orientation >= 5
         facts |= {
             "width": height if is_turned else width,
             "height": width if is_turned else height,
-            "ratio": result.whole.ratio,
-            "ratio_is_estimated": result.whole.ratio_is_estimated,
+            "ratio": whole.ratio,
+            "ratio_is_estimated": whole.ratio_is_estimated,
             "camera": raw.camera,
             "iso": raw.iso,
             "exposure_time_s": raw.exposure_time_s,
@@ -334,13 +374,12 @@ def _facts(frame: _Frame) -> dict[str, Any]:
 
 
 def _bytes_in(folder: Path) -> int:
-    """Return what the files in a folder of folders take; what vanishes meanwhile takes nothing."""
+    """Return what the files in a folder and its folders take; what vanishes meanwhile takes nothing."""
     total = 0
-    for path in folder.glob("*/*"):
-        try:
-            total += path.stat().st_size
-        except OSError:
-            continue
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += Path(where, name).stat().st_size
     return total
 
 
