@@ -7,8 +7,11 @@ const drop = document.getElementById("drop");
 const picker = document.getElementById("files");
 const problem = document.getElementById("problem");
 const cards = new Map(); // by id of the frame
+const removed = new Set(); // ids, by this page
 const uploads = []; // files that wait for those before them
+const ahead = 8; // frames that wait at the server, at most: they take room there
 let uploading = false;
+let waiting = 0; // frames that do
 let largest = Infinity;
 let asking = null;
 
@@ -69,7 +72,10 @@ function show(facts) {
   const before = element.dataset.state;
   element.dataset.state = facts.state;
   element.classList.toggle("failed", facts.state === "failed");
-  element.querySelector(".status").textContent = words(facts);
+  const status = element.querySelector(".status");
+  const text = words(facts);
+  status.ariaLive = facts.state === "working" ? "off" : "polite"; // not every percent is read out
+  if (status.textContent !== text) status.textContent = text; // what is set is read out
   const bar = element.querySelector("progress");
   bar.hidden = facts.state !== "working";
   if (facts.share > 0 && facts.share < 1) bar.value = facts.share;
@@ -117,6 +123,7 @@ function connect(element, id) {
     } catch (error) {
       complain(error.message);
     }
+    removed.add(id); // what was asked before may still tell of it
     cards.delete(id);
     element.remove();
   });
@@ -134,6 +141,7 @@ function connect(element, id) {
 
 async function ask() {
   clearTimeout(asking);
+  const before = [...cards]; // not what comes while the answer is on its way
   let answer;
   try {
     answer = await request("frames");
@@ -145,15 +153,19 @@ async function ask() {
   if (problem.textContent.startsWith("The server does not answer")) complain("");
   largest = answer.max_upload_bytes;
   const known = new Set(answer.frames.map((facts) => facts.id));
-  for (const [id, element] of cards) {
-    if (!known.has(id)) { // removed to make room, or in another window
+  for (const [id, element] of before) {
+    if (cards.has(id) && !known.has(id)) {
       cards.delete(id);
       element.remove();
+      const name = element.querySelector("h2").textContent;
+      complain(`${name} has been removed: to make room for newer frames, or in another window.`);
     }
   }
-  answer.frames.forEach(show);
+  answer.frames.filter((facts) => !removed.has(facts.id)).forEach(show);
+  waiting = answer.frames.filter((facts) => facts.state === "waiting").length;
   const busy = answer.frames.some((facts) => facts.state === "waiting" || facts.state === "working");
   asking = setTimeout(ask, busy ? 400 : 5000);
+  upload();
 }
 
 function take(files) {
@@ -161,6 +173,7 @@ function take(files) {
   for (const file of files) {
     const element = card(null, file.name);
     element.querySelector(".status").textContent = "Waiting to be read.";
+    element.querySelector(".remove").addEventListener("click", () => element.remove());
     uploads.push({ file, element, query: settings() });
   }
   upload();
@@ -169,20 +182,27 @@ function take(files) {
 async function upload() {
   if (uploading) return;
   uploading = true;
-  while (uploads.length) {
+  while (uploads.length && waiting < ahead) {
     const { file, element, query } = uploads.shift();
+    if (!element.isConnected) continue; // removed
     query.set("name", file.name);
     element.querySelector(".status").textContent = "Being read …";
     try {
       if (file.size > largest) throw new Error(`${file.name}: is larger than the ${Math.round(largest / 1e6)} MB that are allowed.`);
+      await file.slice(0, 1).arrayBuffer().catch(() => { throw new Error(`${file.name}: cannot be read. Drop files, not folders.`); });
       const facts = await request(`frames?${query}`, { method: "POST", body: file });
+      if (!element.isConnected) { // removed meanwhile
+        await request(`frames/${facts.id}`, { method: "DELETE" });
+        continue;
+      }
+      waiting += 1; // until it is asked for
+      cards.get(facts.id)?.remove(); // if it was asked for already
       cards.set(facts.id, connect(element, facts.id));
       show(facts);
       ask();
     } catch (error) {
       element.classList.add("failed");
       element.querySelector(".status").textContent = error.message;
-      element.querySelector(".remove").addEventListener("click", () => element.remove());
     }
   }
   uploading = false;
