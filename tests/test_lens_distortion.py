@@ -154,6 +154,7 @@ def _damaged() -> dict[str, bytes]:
         "empty": b"",
         "cut off": whole[:-3],
         "cut off before": whole[:20],
+        "many": opcodes(*[rectilinear(IDENTITY)] * 4, rectilinear(BARREL)),
         "endless": opcodes(*[rectilinear(BARREL)] * 65),
         "two planes": opcodes(rectilinear(BARREL, BARREL)),
         "no planes": opcodes(rectilinear()),

@@ -35,6 +35,9 @@ radii."""
 _MAX_NUMBER: Final = 1e4
 """Of a polynomial; they cancel each other in part."""
 
+_MAX_WARPS: Final = 4
+"""Of a list: cameras ask for one, and each takes time for every pixel."""
+
 _MAX_SHIFT: Final = 0.5
 """The farthest that a pixel is moved, in shares of the distance from the center to the farthest corner."""
 
@@ -196,6 +199,8 @@ def read_lens_distortion(opcodes: bytes, height: int, width: int) -> LensDistort
         raise ValueError("a damaged list") from error
     if not warps:
         return None
+    if len(warps) > _MAX_WARPS:
+        raise ValueError("a damaged list")
     distortion = LensDistortion(tuple(warps))
     y, x = _places(height, width)
     reach = math.hypot(height, width)
