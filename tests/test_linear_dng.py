@@ -209,10 +209,11 @@ def test_the_preview_is_the_picture(tmp_path: Path, size: tuple[int, int], expos
 
 
 def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
-    bad = _linear((5, 5), 1.0)
-    bad[2, 2, 1] = np.nan
-    with pytest.raises(PictureError, match="not finite numbers"):
-        write_linear_dng(tmp_path / "a.dng", _enhanced(bad))
+    for bad in (np.nan, np.inf, -np.inf):
+        linear = _linear((5, 5), 1.0)
+        linear[2, 2, 1] = bad
+        with pytest.raises(PictureError, match="not finite numbers"):
+            write_linear_dng(tmp_path / "a.dng", _enhanced(linear))
     with pytest.raises(PictureError, match=r"written as \.dng"):
         write_linear_dng(tmp_path / "a.tif", _enhanced(_linear((5, 5), 1.0)))
     with pytest.raises(PictureError, match="no such folder"):
@@ -290,6 +291,25 @@ def test_ours_are_no_raw_files(tmp_path: Path, enhancer: Enhancer) -> None:
     (failed,) = enhance_files(plan([source], output=str(source)), enhancer, settings)
     assert isinstance(failed, Failed)
     assert "never replaced" in str(failed.error)
+
+
+def test_raw_files_are_never_replaced_by_them(tmp_path: Path, enhancer: Enhancer) -> None:
+    """Both have the same suffix, and a mosaic cannot be had back."""
+    source, other = _dng(tmp_path / "a.dng", CFA.bayer("RGGB")), _dng(tmp_path / "b.dng", CFA.bayer("RGGB"))
+    before = other.read_bytes()
+    settings = PictureSettings(ratio=RATIO, overwrite=True)
+    jobs = plan([source], output=str(other))
+    (failed,) = enhance_files(jobs, enhancer, settings)
+    assert isinstance(failed, Failed)
+    assert "b.dng: is a RAW file, and these are never replaced" in str(failed.error)
+    assert other.read_bytes() == before
+    write_linear_dng(other, _enhanced(_linear((20, 30), 1.0)), metadata={"Software": "17.1"})  # as phones do
+    (failed,) = enhance_files(jobs, enhancer, settings)
+    assert isinstance(failed, Failed)
+    other.unlink()
+    for _ in range(2):
+        (done,) = enhance_files(jobs, enhancer, settings)
+        assert isinstance(done, Done)
 
 
 def test_the_command_line_writes_them_with_sheets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

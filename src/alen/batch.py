@@ -18,7 +18,7 @@ from alen.dark_frames import DarkFrame, subtract_dark
 from alen.enhance import Enhanced, Enhancer, Finished, check_ratio
 from alen.errors import AlenError, NotRawError, PictureError, RawError, RawNotFoundError, SettingsError
 from alen.levels import LOOK, Look, check_look
-from alen.linear_dng import write_linear_dng
+from alen.linear_dng import is_raw_file, write_linear_dng
 from alen.picture import SUFFIXES, Pixels, bits, write_linear_tiff, write_picture
 from alen.raw import RawImage, read_raw
 from alen.sheets import before_after, ratio_sheet
@@ -619,6 +619,8 @@ def _check_targets(job: Job, settings: PictureSettings) -> None:
                 raise PictureError(f"{file}: is the RAW file itself, which is never replaced. Choose another name.")
             if file.exists() and not settings.overwrite:
                 raise PictureError(f"{file}: exists already. Replace it with --force, or choose another name with -o.")
+        if job.is_dng and job.target.is_file() and is_raw_file(job.target):
+            raise PictureError(f"{job.target}: is a RAW file, and these are never replaced. Choose another name.")
     except OSError as error:  # a folder that may not be looked into, a name that is too long
         reason = error.strerror or str(error)
         raise PictureError(f"{job.target}: cannot be written ({reason}). Choose another one with -o.") from error

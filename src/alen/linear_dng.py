@@ -29,7 +29,7 @@ from PIL import Image
 
 from alen.color import RGB_FROM_XYZ, Development
 from alen.cores import usable_cores
-from alen.dng import PHOTOMETRIC_LINEAR_RAW, Field, encode_exif
+from alen.dng import PHOTOMETRIC_LINEAR_RAW, Field, encode_exif, read_directories
 from alen.enhance import Enhanced
 from alen.errors import PictureError
 from alen.picture import exif_fields, not_a_number, replacing_picture
@@ -43,6 +43,9 @@ _PREVIEW_PX: Final = 1280
 
 _TILE: Final = 1024
 """Sides of a tile in pixels, at most; sides are multiples of 16 ("TileWidth")."""
+
+_HEAD: Final = 1 << 20
+"""Bytes of a file that are read to tell what it is: its directories."""
 
 _BYTE, _SHORT, _LONG, _RATIONAL = 1, 3, 4, 5
 """TIFF field types."""
@@ -143,12 +146,24 @@ def _preview(enhanced: Enhanced, exposure_ev: float) -> tuple[bytes, tuple[int, 
     return file.getvalue(), small.shape[:2]
 
 
+def is_raw_file(path: Path) -> bool:
+    """Tell whether a file is a DNG that is not of ours: from a camera, or a converter.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        directories = read_directories(file.read(_HEAD))
+    is_linear = any(directory.integers(262) == (PHOTOMETRIC_LINEAR_RAW,) for directory in directories)
+    return bool(directories) and not (is_linear and directories[0].text(305).lower().startswith("alen"))
+
+
 def _samples(enhanced: Enhanced, path: Path) -> tuple[NDArray[np.uint16], float]:
     """Return the samples (H, W, 3), and how many times display white 65535 is."""
     development = Development.of(enhanced.raw.cam2rgb, exposure_ev=0.0, clip_level=enhanced.clip_level)
     shading = enhanced.raw.lens_shading
     brightest = float(enhanced.linear.max()) * (1.0 if shading is None else 2**shading.largest_stops)
-    if math.isnan(brightest):
+    if not (math.isfinite(brightest) and math.isfinite(enhanced.linear.min())):
         raise PictureError(not_a_number(path))
     headroom = min(max(brightest, 1.0), _HEADROOM)
     scale = (_neutral(enhanced) * (65_535 / headroom)).astype(np.float32)
