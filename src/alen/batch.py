@@ -58,8 +58,8 @@ _PICTURE_BYTES: Final = 12
 _COMPARISON_BYTES: Final = 24
 """Bytes per pixel, about: of a developed picture, and of the three that are compared with what they come from."""
 
-_SAMPLES_BYTES: Final = 6
-"""Of a linear DNG."""
+_SAMPLES_BYTES: Final = 10
+"""Of a linear DNG: its samples, and the tiles that they become."""
 
 _OUTPUTS: Final = (*SUFFIXES, ".dng")
 """Suffixes of what is written."""
