@@ -104,9 +104,16 @@ def test_run_resumes_bit_for_bit(photos: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("at", [3, 5])
 @pytest.mark.parametrize("where", ["report", "average"])
 def test_an_interrupted_run_goes_on_where_it_was(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, at: int
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    where: str,
+    at: int,
 ) -> None:
     """Between two steps, or in the middle of the weights' change, which is finished first."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     average, calls = loop._average, itertools.count(1)
 
     def interrupt(*given: Any) -> None:
