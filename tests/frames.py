@@ -1,13 +1,16 @@
 """Made-up frames, and an engine that only demosaics, to test what is around networks."""
 
+import io
 import struct
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alen.cfa import CFA, mosaic_from_rgb
 from alen.demosaic import demosaic_malvar
+from alen.dng import write_cfa_dng
 from alen.engines import Planes
 from alen.raw import RawImage
 
@@ -15,6 +18,7 @@ BLACK = (500.0, 510.0, 505.0, 495.0)
 WHITE = 16000.0
 GAINS = (2.0, 1.0, 1.5)
 RATIO = 8.0
+XYZ2CAM = ((0.8, -0.2, -0.1), (-0.5, 1.3, 0.2), (-0.1, 0.2, 0.6))
 
 
 class Demosaicker:
@@ -70,6 +74,22 @@ def ramp(height: int, width: int) -> NDArray[np.float64]:
     """Return a gray plane that Malvar's filters reproduce exactly, and that no shift or mirror leaves alike."""
     y, x = np.mgrid[:height, :width]
     return np.repeat((0.5 + 0.011 * y + 0.023 * x)[..., None], 3, axis=2)
+
+
+def make_dng(light: NDArray[np.floating[Any]], cfa: CFA, **changes: Any) -> bytes:
+    """Return a DNG of a mosaic of normalized light (H, W); what is above 1 is clipped. Changes are of its tags."""
+    tags: dict[str, Any] = {
+        "black_level": (512.0,) * 4,
+        "white_level": 16_383,
+        "white_balance": GAINS,
+        "xyz2cam": XYZ2CAM,
+        "iso": 800,
+        "exposure_time_s": 0.1,
+    }
+    mosaic = np.minimum(np.rint(512 + light * (16_383 - 512)), 16_383).astype(np.uint16)
+    file = io.BytesIO()
+    write_cfa_dng(file, mosaic, cfa=cfa, **{**tags, **changes})
+    return file.getvalue()
 
 
 def with_opcodes(dng: bytes, data: bytes, tag: int = 51009) -> bytes:

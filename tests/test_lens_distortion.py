@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import struct
@@ -18,7 +17,6 @@ from PIL import Image
 
 from alen.batch import Done, PictureSettings, enhance_files, plan
 from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb
-from alen.dng import write_cfa_dng
 from alen.enhance import Enhancer
 from alen.errors import DeviceError
 from alen.lens_distortion import LensDistortion, read_lens_distortion
@@ -26,7 +24,7 @@ from alen.lens_shading import GainMap, LensShading
 from alen.raw import read_raw
 from alen.sheets import before_after, ratio_sheet
 from alen.undistort import Undistorter, kept_bytes, undistorting
-from frames import with_opcodes
+from frames import make_dng, with_opcodes
 
 Array = NDArray[np.float64]
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -335,19 +333,8 @@ def _grid_dng(cfa: CFA, data: bytes, size: tuple[int, int] = (150, 202)) -> byte
     height, width = size
     y, x = np.mgrid[:height, :width]
     scene = np.where((y % 25 < 3) | (x % 25 < 3), 0.03, 0.3)[..., None] / np.array([2.0, 1.0, 1.6])
-    file = io.BytesIO()
-    write_cfa_dng(
-        file,
-        np.rint(512 + mosaic_from_rgb(scene.astype(np.float32), cfa) * (16_383 - 512)).astype(np.uint16),
-        cfa=cfa,
-        black_level=(512.0,) * 4,
-        white_level=16_383,
-        white_balance=(2.0, 1.0, 1.6),
-        xyz2cam=((0.8, -0.2, -0.1), (-0.5, 1.3, 0.2), (-0.1, 0.2, 0.6)),
-        iso=100,
-        exposure_time_s=0.1,
-    )
-    return with_opcodes(file.getvalue(), data, 51022)
+    light = mosaic_from_rgb(scene.astype(np.float32), cfa)
+    return with_opcodes(make_dng(light, cfa, white_balance=(2.0, 1.0, 1.6), iso=100), data, 51022)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,11 @@ from scipy.interpolate import RegularGridInterpolator
 from alen.batch import Done, PictureSettings, enhance_files, plan
 from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb
 from alen.color import develop
-from alen.dng import write_cfa_dng
 from alen.enhance import Enhancer
 from alen.lens_shading import GainMap, LensShading, read_lens_shading, read_vignette
 from alen.raw import read_raw
 from alen.sheets import before_after
-from frames import with_opcodes
+from frames import make_dng, with_opcodes
 
 
 def opcode(gains: NDArray[np.float32], *, number: int = 9, **changes: Any) -> bytes:
@@ -218,19 +216,7 @@ def _flat_field(shading: LensShading, level: float, cfa: CFA, data: bytes, tag: 
     """Return the DNG of a gray wall, 60 × 80, through a lens with that shading."""
     gains = shading.over(60, 80)(0, 60).transpose(1, 2, 0)
     light = mosaic_from_rgb(level / (gains * np.array(_WHITE_BALANCE, np.float32)), cfa)
-    file = io.BytesIO()
-    write_cfa_dng(
-        file,
-        np.minimum(np.rint(512 + light * (16_383 - 512)), 16_383).astype(np.uint16),
-        cfa=cfa,
-        black_level=(512.0,) * 4,
-        white_level=16_383,
-        white_balance=_WHITE_BALANCE,
-        xyz2cam=((0.8, -0.2, -0.1), (-0.5, 1.3, 0.2), (-0.1, 0.2, 0.6)),
-        iso=100,
-        exposure_time_s=0.1,
-    )
-    return with_opcodes(file.getvalue(), data, tag)
+    return with_opcodes(make_dng(light, cfa, white_balance=_WHITE_BALANCE, iso=100), data, tag)
 
 
 def _of_lens(cfa: CFA) -> tuple[bytes, LensShading]:

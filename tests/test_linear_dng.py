@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from alen.batch import Done, Failed, PictureSettings, enhance_files, plan
 from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb
 from alen.cli import main
 from alen.color import RGB_FROM_XYZ, cam2rgb_from_xyz2cam
-from alen.dng import Field, encode_exif, read_directories, write_cfa_dng
+from alen.dng import Field, encode_exif, read_directories
 from alen.enhance import Enhanced, Enhancer
 from alen.errors import PictureError, UnsupportedRawError
 from alen.lens_distortion import ColorWarp, LensDistortion, Warp
@@ -27,9 +26,7 @@ from alen.lens_shading import GainMap, LensShading
 from alen.linear_dng import write_linear_dng
 from alen.picture import orient
 from alen.raw import read_raw
-from frames import GAINS, RATIO, expose, ramp
-
-XYZ2CAM = ((0.8, -0.2, -0.1), (-0.5, 1.3, 0.2), (-0.1, 0.2, 0.6))
+from frames import GAINS, RATIO, XYZ2CAM, expose, make_dng, ramp
 
 
 def _enhanced(linear: NDArray[np.floating[Any]], **changes: Any) -> Enhanced:
@@ -227,19 +224,7 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
 def _dng(path: Path, cfa: CFA, size: tuple[int, int] = (66, 98)) -> Path:
     scene = ramp(*size)
     light = mosaic_from_rgb(scene / (np.array(GAINS) * RATIO * scene.max()), cfa)
-    file = io.BytesIO()
-    write_cfa_dng(
-        file,
-        np.rint(512 + light * (16_383 - 512)).astype(np.uint16),
-        cfa=cfa,
-        black_level=(512.0,) * 4,
-        white_level=16_383,
-        white_balance=GAINS,
-        xyz2cam=XYZ2CAM,
-        iso=800,
-        exposure_time_s=0.1,
-    )
-    path.write_bytes(file.getvalue())
+    path.write_bytes(make_dng(light, cfa))
     return path
 
 

@@ -27,14 +27,13 @@ from starlette.testclient import TestClient
 from alen.cfa import CFA, mosaic_from_rgb
 from alen.cli import main
 from alen.commands.serve import _listening
-from alen.dng import write_cfa_dng
 from alen.enhance import Enhancer
 from alen.raw import read_raw
 from alen.web import app as web_app
 from alen.web import frames as web_frames
 from alen.web.app import make_app
 from alen.web.frames import FrameStore
-from frames import GAINS, RATIO, ramp
+from frames import GAINS, RATIO, make_dng, ramp
 
 HEIGHT, WIDTH = 66, 98
 BASE = "http://localhost:8765"
@@ -43,20 +42,7 @@ BASE = "http://localhost:8765"
 def _dng(orientation: int = 1) -> bytes:
     scene = ramp(HEIGHT, WIDTH)
     light = mosaic_from_rgb(scene / (np.array(GAINS) * RATIO * scene.max()), CFA.bayer("RGGB"))
-    file = io.BytesIO()
-    write_cfa_dng(
-        file,
-        np.rint(512 + light * (16_383 - 512)).astype(np.uint16),
-        cfa=CFA.bayer("RGGB"),
-        black_level=(512.0,) * 4,
-        white_level=16_383,
-        white_balance=GAINS,
-        xyz2cam=((0.8, -0.2, -0.1), (-0.5, 1.3, 0.2), (-0.1, 0.2, 0.6)),
-        iso=800,
-        exposure_time_s=0.1,
-        orientation=orientation,
-    )
-    return file.getvalue()
+    return make_dng(light, CFA.bayer("RGGB"), orientation=orientation)
 
 
 @pytest.fixture(scope="module")

@@ -13,15 +13,13 @@ from typing import Any, Final, Self
 
 import numpy as np
 import openvino as ov
-import openvino.properties as props
-import openvino.properties.hint as hints
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from alen.color import Development
 from alen.engines.curves import Node, constant, eotf_inverse_srgb
 from alen.engines.graph import COLORS
-from alen.engines.openvino import core
+from alen.engines.openvino import compiled_for_one_core
 
 _PIXELS: Final = 16_384
 """Pixels that are developed at a time: what is between the steps stays in the processor's second-level cache."""
@@ -99,14 +97,9 @@ def _compiled(dtype: str, is_shaded: bool) -> Any:
     encoded = ops.multiply(eotf_inverse_srgb(planes), constant(largest))
     rounded = ops.round(ops.clamp(encoded, 0.0, largest), "half_to_even")
     picture = ops.transpose(ops.convert(rounded, dtype.replace("uint", "u")), [1, 0])
-    model = ov.Model([ops.result(picture, name="picture")], [*pixels, *numbers.values()], "alen_development")
-    settings: dict[Any, Any] = {
-        hints.inference_precision: ov.Type.f32,
-        hints.enable_cpu_pinning: False,
-        props.num_streams: 1,
-        props.inference_num_threads: 1,
-    }
-    return core().compile_model(model, "CPU", settings)
+    return compiled_for_one_core(
+        ov.Model([ops.result(picture, name="picture")], [*pixels, *numbers.values()], "alen_development")
+    )
 
 
 class _Value:

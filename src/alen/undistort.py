@@ -16,13 +16,11 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 import openvino as ov
-import openvino.properties as props
-import openvino.properties.hint as hints
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from alen.engines.curves import Node
-from alen.engines.openvino import core
+from alen.engines.openvino import compiled_for_one_core
 from alen.lens_distortion import LensDistortion
 
 _ROWS: Final = 64
@@ -54,8 +52,9 @@ class Undistorter:
     def __init__(self, distortion: LensDistortion, height: int, width: int, *, is_shaded: bool = False) -> None:
         self._distortion = distortion
         self._height, self._width = height, width
-        colors = [[0, 1, 2]] if distortion.is_one_for_all else [[0], [1], [2]]
-        self._requests = [(each, _compiled(len(each), is_shaded).create_infer_request()) for each in colors]
+        self._requests = [
+            (colors, _compiled(len(colors), is_shaded).create_infer_request()) for colors in _moved_alike(distortion)
+        ]
         self._needs = _needs(distortion, height, width)
         self._kept = np.empty((6 if is_shaded else 3, 0, width), dtype=np.float32)
         self._first = 0
@@ -182,15 +181,15 @@ def _needs(distortion: LensDistortion, height: int, width: int) -> list[range]:
     x = np.arange(width, dtype=np.float32)[None]
     for top in range(0, height, _ROWS):
         ends = np.array([[top], [min(top + _ROWS, height) - 1]], dtype=np.float32)
-        rows = [distortion.sources(color, ends, x, height, width)[0] for color in _apart(distortion)]
+        rows = [distortion.sources(colors[0], ends, x, height, width)[0] for colors in _moved_alike(distortion)]
         least, most = min(float(y.min()) for y in rows), max(float(y.max()) for y in rows)
         needs.append(_reach(least - 1, most + 1, height))  # and what rounding may add
     return needs
 
 
-def _apart(distortion: LensDistortion) -> tuple[int, ...]:
-    """Return the colors that are moved each in its way; where all are moved alike, the first."""
-    return (0,) if distortion.is_one_for_all else (0, 1, 2)
+def _moved_alike(distortion: LensDistortion) -> list[list[int]]:
+    """Return the colors, those together that are moved alike: all, or none."""
+    return [[0, 1, 2]] if distortion.is_one_for_all else [[0], [1], [2]]
 
 
 def _planes(colors: list[int], planes: int) -> list[int]:
@@ -230,14 +229,9 @@ def _compiled(colors: int, is_shaded: bool) -> Any:
     square = ops.minimum(ops.maximum(cubic, bounds[0]), bounds[1])
     if gains:
         square = ops.concat([square, *gains], 1)
-    settings: dict[Any, Any] = {
-        hints.inference_precision: ov.Type.f32,
-        hints.enable_cpu_pinning: False,
-        props.num_streams: 1,
-        props.inference_num_threads: 1,
-    }
-    model = ov.Model([ops.result(square)], [frame, least, most, places, pixels], "alen_undistortion")
-    return core().compile_model(model, "CPU", settings)
+    return compiled_for_one_core(
+        ov.Model([ops.result(square)], [frame, least, most, places, pixels], "alen_undistortion")
+    )
 
 
 def _fetched(image: Node, places: Node, mode: str) -> Node:

@@ -434,3 +434,14 @@ def core() -> ov.Core:
 @functools.cache
 def _made_core() -> ov.Core:
     return ov.Core()
+
+
+def compiled_for_one_core(model: ov.Model) -> Any:
+    """Return a graph that is compiled to run on the processor, in float32 and one thread, beside an engine."""
+    settings: dict[Any, Any] = {
+        hints.inference_precision: ov.Type.f32,
+        hints.enable_cpu_pinning: False,
+        props.num_streams: 1,
+        props.inference_num_threads: 1,
+    }
+    return core().compile_model(model, "CPU", settings)
