@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import io
 import os
@@ -24,6 +25,7 @@ import tifffile
 from PIL import Image
 from starlette.testclient import TestClient
 
+from alen import picture
 from alen.cfa import CFA, mosaic_from_rgb
 from alen.cli import main
 from alen.commands.serve import _listening
@@ -308,6 +310,22 @@ def test_pictures_are_deleted_however_they_are_asked_for(client: TestClient, tmp
     facts = _added(client)
     client.get(f"/frames/{facts['id']}/picture", headers={"range": wanted})
     assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} == {".raw", ".npy"}
+
+
+def test_a_picture_that_cannot_be_written_is_told_under_the_name_to_save(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not under that of a temporary file, which nobody has chosen."""
+    facts = _added(client, name="night.dng")
+
+    def write(file: object, path: Path, *_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setitem(picture._ENCODERS, ".png", write)
+    answer = client.get(f"/frames/{facts['id']}/picture", params={"format": "png"})
+    assert answer.status_code == 500
+    assert answer.json()["error"].startswith("night.alen.png: the picture cannot be written")
+    assert str(tmp_path) not in answer.text
 
 
 def test_one_picture_is_written_at_a_time(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from PIL import Image
 from alen.batch import write_enhanced
 from alen.color import MAX_EV
 from alen.enhance import Enhanced, Enhancer, check_ratio
-from alen.errors import AlenError, SettingsError
+from alen.errors import AlenError, PictureError, SettingsError
 from alen.levels import LOOK, Look, check_look
 from alen.picture import orient, srgb_profile
 from alen.raw import read_raw
@@ -244,13 +244,17 @@ class FrameStore:
         if picture_format not in FORMATS:
             raise SettingsError(f"Pictures are written as {', '.join(FORMATS)}; got {picture_format!r}.")
         frame = self._frame(token)
+        name = f"{Path(frame.name).stem}.alen.{picture_format}"
         target = self._folder / f"{secrets.token_hex(8)}.{picture_format}"
         with self._writing, frame.lock:
             if self._is_closed:
                 raise FrameNotFoundError(f"{frame.name}: the page is being closed.")
             whole = self._result(token).whole.opened()
-            write_enhanced(target, whole, exposure_ev=_checked_ev(exposure_ev))
-        return target, f"{Path(frame.name).stem}.alen.{picture_format}"
+            try:
+                write_enhanced(target, whole, exposure_ev=_checked_ev(exposure_ev))
+            except PictureError as error:
+                raise PictureError(str(error).replace(str(target), name)) from error
+        return target, name
 
     def _frame(self, token: str) -> _Frame:
         with self._lock:

@@ -81,6 +81,7 @@ function show(facts) {
   if (facts.share > 0 && facts.share < 1) bar.value = facts.share;
   else bar.removeAttribute("value");
   element.querySelector(".result").hidden = facts.state !== "done";
+  element.querySelector(".again").hidden = facts.state !== "done" && facts.state !== "failed";
   if (facts.state === "done" && before !== "done") reveal(element, facts);
 }
 
