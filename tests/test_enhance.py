@@ -377,6 +377,18 @@ def test_threads_that_come_at_the_same_time_make_one_network_for_xtrans(monkeypa
     assert made == ["alen-xtrans"]
 
 
+def test_what_progress_raises_is_not_taken_for_the_engines(enhancer: Enhancer) -> None:
+    """Programs stop a frame like this, and OpenVINO's own errors are RuntimeErrors, too."""
+
+    def stop(share: float) -> None:
+        raise RuntimeError("not wanted any more")
+
+    raw = expose(ramp(64, 96), CFA.bayer("RGGB"))
+    with pytest.raises(RuntimeError, match="^not wanted any more$"):
+        enhancer.finish(raw, ratio=RATIO, progress=stop)
+    assert enhancer.finish(raw, ratio=RATIO).picture.any()
+
+
 def test_progress_grows_to_the_whole(enhancer: Enhancer) -> None:
     """Told by the real engine."""
     raw = expose(ramp(128, 96), CFA.bayer("RGGB"))

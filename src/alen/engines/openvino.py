@@ -167,6 +167,15 @@ class OpenVinoEngine:
         progress: Callable[[float], None] | None = None,
     ) -> Iterator[NDArray[np.float32]]:
         """Yield pieces (n, s·w, 3) of the picture, put color by color where ``target`` says: (3, n, s·w) of rows."""
+        is_callers = False
+
+        def tell(share: float) -> None:
+            nonlocal is_callers
+            if progress is not None:
+                is_callers = True
+                progress(share)
+                is_callers = False
+
         try:
             with ThreadPoolExecutor(1) as pool:  # half of compiling waits for one core
                 ready = pool.submit(self._made_ready, *planes.shape[1:])
@@ -176,7 +185,7 @@ class OpenVinoEngine:
             with ThreadPoolExecutor(self._streams) as pool:
                 requests = [self._composition.create_infer_request() for _ in range(self._streams)]
                 composer = _Composer(self._config, planes, levels, requests, self._stripe_rows, pool)
-                for first, band, head in trunk.heads(UnshuffledPlanes(planes, u), stack_means, progress):
+                for first, band, head in trunk.heads(UnshuffledPlanes(planes, u), stack_means, tell):
                     new, rows = u * first, slice(u * band.start, u * band.stop)
                     start = new - (new - rows.start) % self._stripe_rows
                     piece = target(slice(start, rows.stop))
@@ -184,6 +193,8 @@ class OpenVinoEngine:
                     yield piece[:, s * (new - start) :].transpose(1, 2, 0)
             return_freed_memory()  # frame after frame what the C library keeps would grow
         except (RuntimeError, MemoryError) as error:  # OpenVINO raises the first when memory runs out, numpy the second
+            if is_callers:
+                raise
             height, width = (self._config.shuffle * side for side in planes.shape[1:])
             raise DeviceError(
                 f"OpenVINO failed on {height} × {width} pixels on {self._device} ({error}). The memory may be "
