@@ -682,6 +682,7 @@ def test_folders_without_raw_files_are_told(folder: Path, capsys: pytest.Capture
         ["enhance", "in.dng", "--dark", "empty"],
         ["calibrate", "--dark", "empty", "--flat", "in.dng", "-o", "c.json"],
         ["calibrate", "--dark", "in.dng", "--flat", "empty", "-o", "c.json"],
+        ["info", "empty"],
     ):
         assert main(arguments) == 1
         assert capsys.readouterr().err.startswith("error: empty: there is no RAW file in this folder.")

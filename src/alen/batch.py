@@ -221,7 +221,7 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _is_folder(path: Path) -> bool:
+def is_folder(path: Path) -> bool:
     """Tell whether a path is a folder; what the system refuses, such as a name that is too long, is none."""
     try:
         return path.is_dir()
@@ -248,12 +248,13 @@ def raw_files_of(paths: Sequence[Path], what: str) -> list[Path]:
             raise RawNotFoundError(f"{path}: there is no such file or folder. Check the path.")
     files = find_raw_files(paths)
     for file in files:
-        if _is_folder(file):
-            raise NotRawError(_no_raw_file_in(file))
+        if is_folder(file):
+            raise NotRawError(no_raw_file_in(file))
     return files
 
 
-def _no_raw_file_in(folder: Path) -> str:
+def no_raw_file_in(folder: Path) -> str:
+    """Return what to say of a folder that `find_raw_files` leaves as it is."""
     if os.access(folder, os.R_OK | os.X_OK):
         return f"{folder}: there is no RAW file in this folder. Name the files or another folder."
     return f"{folder}: this folder may not be looked into. Check its permissions."
@@ -293,10 +294,10 @@ def plan(
         raise SettingsError(f"Linear files are written as tif; --format {picture_format} cannot hold them.")
     suffix = f".{picture_format or ('tif' if linear else 'jpg')}"
     sources = find_raw_files(paths)
-    is_alone = len(paths) == 1 and not _is_folder(paths[0])
+    is_alone = len(paths) == 1 and not is_folder(paths[0])
     if output is None:
         jobs = [Job(source, _named(source, source.parent, suffix)) for source in sources]
-    elif output.endswith(("/", os.sep)) or _is_folder(Path(output)):
+    elif output.endswith(("/", os.sep)) or is_folder(Path(output)):
         jobs = [Job(source, _named(source, Path(output), suffix)) for source in sources]
     elif is_alone:
         _check_output(Path(output), suffix if picture_format or linear else None, linear=linear)
@@ -588,8 +589,8 @@ def _with_problems(jobs: Sequence[Job], raw_files: set[Path], darks: Sequence[Pa
     for job in jobs:
         problem: AlenError | None = None
         is_second = False
-        if _is_folder(job.source):
-            problem = NotRawError(_no_raw_file_in(job.source))
+        if is_folder(job.source):
+            problem = NotRawError(no_raw_file_in(job.source))
         elif (own := _in_full(job.source)) in dark_files:
             problem = SettingsError(
                 f"{job.source}: is named as a dark frame, too. Name the files to enhance before --dark."

@@ -28,7 +28,7 @@ from alen.commands.evaluate import evaluate
 from alen.commands.export import export
 from alen.commands.serve import serve
 from alen.commands.train import train
-from alen.errors import AlenError, SettingsError
+from alen.errors import AlenError, NotRawError, SettingsError
 
 if TYPE_CHECKING:
     from alen.batch import Done
@@ -304,13 +304,15 @@ def info(
         files: RAW files, or folders: then all RAW files in them.
         as_json: Print a JSON array instead of tables, one object per file.
     """
-    from alen.batch import find_raw_files
+    from alen.batch import find_raw_files, is_folder, no_raw_file_in
     from alen.raw import read_raw
 
     found: list[dict[str, Any]] = []
     failures = 0
     for file in find_raw_files(files):
         try:
+            if is_folder(file):
+                raise NotRawError(no_raw_file_in(file))
             facts = {"file": str(file), **_facts(read_raw(file))}
         except AlenError as error:
             failures += 1
