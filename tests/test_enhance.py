@@ -384,7 +384,7 @@ def test_what_progress_raises_is_not_taken_for_the_engines(enhancer: Enhancer) -
         raise RuntimeError("not wanted any more")
 
     raw = expose(ramp(64, 96), CFA.bayer("RGGB"))
-    with pytest.raises(RuntimeError, match="^not wanted any more$"):
+    with pytest.raises(RuntimeError, match=r"^not wanted any more$"):
         enhancer.finish(raw, ratio=RATIO, progress=stop)
     assert enhancer.finish(raw, ratio=RATIO).picture.any()
 
