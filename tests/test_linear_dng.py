@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 import rawpy
@@ -221,10 +222,10 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- of files
 
 
-def _dng(path: Path, cfa: CFA, size: tuple[int, int] = (66, 98)) -> Path:
+def _dng(path: Path, cfa: CFA, size: tuple[int, int] = (66, 98), **tags: Any) -> Path:
     scene = ramp(*size)
     light = mosaic_from_rgb(scene / (np.array(GAINS) * RATIO * scene.max()), cfa)
-    path.write_bytes(make_dng(light, cfa))
+    path.write_bytes(make_dng(light, cfa, **tags))
     return path
 
 
@@ -306,3 +307,46 @@ def test_the_command_line_writes_them_with_sheets(tmp_path: Path, capsys: pytest
     assert tags[50730][0] / tags[50730][1] >= 1
     assert main(["enhance", str(source), "-o", str(tmp_path / "b.dng"), "--linear"]) == 2
     assert "contradicts" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("picture", [["--format", "png"], ["--linear"], ["--format", "dng"]])
+def test_one_run_makes_the_picture_and_the_dng(
+    tmp_path: Path, picture: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each is what it is alone, and a second run over the folder takes no DNG of the first for a RAW file."""
+    source = _dng(tmp_path / "a.dng", CFA.bayer("GBRG"), orientation=6)
+    common = ["--ratio", "8", "--model", "alen-fast"]
+    assert main(["enhance", str(source), "-o", f"{tmp_path}/both/", *picture, "--dng", *common]) == 0
+    line = capsys.readouterr().out
+    assert ("; linear DNG " in line) == ("dng" not in picture)
+    assert main(["enhance", str(source), "-o", f"{tmp_path}/alone/", *picture, *common]) == 0
+    assert main(["enhance", str(source), "-o", f"{tmp_path}/dng/", "--format", "dng", *common]) == 0
+    alone = {path.name: path for folder in ("alone", "dng") for path in (tmp_path / folder).iterdir()}
+    assert alone.keys() == {path.name for path in (tmp_path / "both").iterdir()}
+    for name, path in alone.items():
+        both = (tmp_path / "both" / name).read_bytes()
+        if path.suffix == ".png":  # half way between two steps it rounds either way
+            pixels, expected = (imagecodecs.png_decode(data).astype(int) for data in (both, path.read_bytes()))
+            assert np.abs(pixels - expected).max() <= 1
+        else:
+            assert both == path.read_bytes()
+    again = [source, *(tmp_path / "both").iterdir()]
+    assert main(["enhance", *map(str, again), "-o", f"{tmp_path}/both/", "--dng", "--force", *common]) == int(
+        "dng" not in picture  # the PNG and the TIFF are no RAW files
+    )
+    assert "a.alen.dng: " not in capsys.readouterr().err
+
+
+def test_what_is_there_is_kept(tmp_path: Path, enhancer: Enhancer) -> None:
+    """Before the work: a DNG beside the picture is not replaced unless told, and a camera's never."""
+    source = _dng(tmp_path / "a.dng", CFA.bayer("RGGB"))
+    (tmp_path / "out").mkdir()
+    there = _dng(tmp_path / "out" / "a.alen.dng", CFA.bayer("RGGB"))
+    before = there.read_bytes()
+    for overwrite, reason in ((False, "exists already"), (True, "is a RAW file")):
+        settings = PictureSettings(ratio=RATIO, dng=True, overwrite=overwrite)
+        (failed,) = enhance_files(plan([source], output=f"{tmp_path}/out/", dng=True), enhancer, settings)
+        assert isinstance(failed, Failed)
+        assert reason in str(failed.error)
+    assert there.read_bytes() == before
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.alen.dng"]

@@ -89,6 +89,8 @@ class PictureSettings:
     """Write a sheet beside each picture, too: as shot, merely brightened, enhanced."""
     ratios: bool = False
     """Write a sheet beside each picture, too, that shows it at other exposure ratios."""
+    dng: bool = False
+    """Write a linear DNG beside each picture, too."""
     overwrite: bool = False
     """Replace what exists already."""
     dark: DarkFrame | None = None
@@ -129,17 +131,32 @@ class Job:
         return self.target.suffix.lower() == ".dng"
 
     @property
+    def linear_dng(self) -> Path:
+        """Where the linear DNG beside the picture goes: ``a.alen.jpg`` and ``a.jpg`` → ``a.alen.dng``."""
+        return self.target.with_name(f"{self._name}.alen.dng")
+
+    @property
     def comparison(self) -> Path:
         """Where the sheet with the comparison goes: ``a.alen.jpg`` and ``a.jpg`` → ``a.compare.jpg``."""
-        return self._beside("compare")
+        return self.target.with_name(f"{self._name}.compare.jpg")
 
     @property
     def ratio_sheet(self) -> Path:
         """Where the sheet with other exposure ratios goes: ``a.alen.jpg`` and ``a.jpg`` → ``a.ratios.jpg``."""
-        return self._beside("ratios")
+        return self.target.with_name(f"{self._name}.ratios.jpg")
 
-    def _beside(self, kind: str) -> Path:
-        return self.target.with_name(f"{self.target.stem.removesuffix('.alen')}.{kind}.jpg")
+    @property
+    def _name(self) -> str:
+        return self.target.stem.removesuffix(".alen")
+
+    def beside(self, settings: PictureSettings) -> list[Path]:
+        """Return what is written beside the picture."""
+        wanted = {
+            self.linear_dng: settings.dng and not self.is_dng,
+            self.comparison: settings.compare,
+            self.ratio_sheet: settings.ratios,
+        }
+        return [path for path, is_wanted in wanted.items() if is_wanted]
 
 
 @dataclass(frozen=True)
@@ -150,6 +167,8 @@ class Done:
     """The RAW file."""
     target: Path
     """The picture."""
+    linear_dng: Path | None
+    """The linear DNG beside it."""
     comparison: Path | None
     """The sheet with the comparison."""
     ratio_sheet: Path | None
@@ -164,9 +183,9 @@ class Done:
     """What had to be assumed, and what lies outside of what the weights were trained for; one sentence each."""
     seconds: Mapping[str, float]
     """Wall-clock seconds by part, in order: "decode", "darks" if there are any, "prepare", "network", "write"; with
-    a sheet "sheets".
+    a linear DNG beside the picture "dng", with a sheet "sheets".
 
-    Without a sheet, pictures are developed while the network runs.
+    Without these, pictures are developed while the network runs.
     """
 
 
@@ -271,6 +290,7 @@ def plan(
     output: str | None = None,
     picture_format: Format | None = None,
     linear: bool = False,
+    dng: bool = False,
     darks: Sequence[Path] = (),
 ) -> list[Job]:
     """Decide where the pictures of RAW files go.
@@ -283,6 +303,7 @@ def plan(
         picture_format: "jpg" if it is not told by this or by the suffix of ``output``; "tif" for linear files. Linear
             DNGs in ``paths`` that this call writes are left out.
         linear: Whether linear files will be written.
+        dng: Whether linear DNGs will be written beside the pictures.
         darks: Dark frames: they are not enhanced, and no picture may replace them.
 
     Raises:
@@ -308,7 +329,7 @@ def plan(
         )
     else:
         jobs = [Job(source, _named(source, Path(output), suffix)) for source in sources]
-    made = {_in_full(job.target) for job in jobs}
+    made = {_in_full(path) for job in jobs for path in (job.target, *[job.linear_dng] * dng)}
     jobs = [job for job in jobs if not (_is_linear_dng(job.source) and _in_full(job.source) in made)]
     named = [  # others may be our own pictures
         job.source for job in jobs if job.source.suffix.lower() not in SUFFIXES and not _is_linear_dng(job.source)
@@ -430,15 +451,16 @@ def _enhance(
     """Run the network, and unless the linear picture is wanted as a whole develop what it makes."""
     result: Enhanced | Finished
     has_sheet = settings.compare or settings.ratios
-    is_dng = read.job.is_dng
-    if settings.linear or has_sheet or is_dng:
+    has_dng = settings.dng or read.job.is_dng
+    if settings.linear or has_sheet or has_dng:
         result = enhancer.enhance(
             read.raw,
             ratio=settings.ratio,
             look=settings.look or LOOK,
-            beside_bytes_per_pixel=_PICTURE_BYTES * has_sheet
-            + _COMPARISON_BYTES * settings.compare
-            + _SAMPLES_BYTES * is_dng,
+            beside_bytes_per_pixel=max(  # one after the other
+                _PICTURE_BYTES * (has_sheet or settings.dng) + _COMPARISON_BYTES * settings.compare,
+                _SAMPLES_BYTES * has_dng,
+            ),
             progress=progress,
         )
     else:
@@ -457,32 +479,38 @@ def _enhance(
 
 
 def _write(made: _Made, settings: PictureSettings) -> Done:
-    """Write the picture, and the sheet if it is wanted."""
+    """Write the picture, and what is wanted beside it."""
     job, raw, result = made.read.job, made.read.raw, made.result
     clock = _Clock(made.seconds)
     metadata: dict[str, str] = {}
     if settings.dark is not None:
         metadata["DarkFrames"] = f"{settings.dark.frames}, {settings.dark.name} first"
     if isinstance(result, Enhanced) and settings.linear:
-        metadata |= {**result.metadata, "Source": raw.name}
-        metadata["Orientation"] = str(raw.orientation)  # the pixels are not turned
-        write_linear_tiff(job.target, result.linear, exif=raw.exif, metadata=metadata)
+        orientation = str(raw.orientation)  # the pixels are not turned
+        told = {**metadata, **result.metadata, "Source": raw.name, "Orientation": orientation}
+        write_linear_tiff(job.target, result.linear, exif=raw.exif, metadata=told)
     else:
         write_enhanced(
             job.target, result, exposure_ev=settings.exposure_ev, quality=settings.quality, metadata=metadata
         )
     clock.lap("write")
-    if isinstance(result, Enhanced) and (settings.compare or settings.ratios):
+    beside = job.beside(settings)
+    if isinstance(result, Enhanced) and beside:
         try:
-            _write_sheets(job, result, settings)
+            if job.linear_dng in beside:
+                write_enhanced(job.linear_dng, result, exposure_ev=settings.exposure_ev, metadata=metadata)
+                clock.lap("dng")
+            if settings.compare or settings.ratios:
+                _write_sheets(job, result, settings)
+                clock.lap("sheets")
         except PictureError as error:
             raise PictureError(f"{error} The picture itself, {job.target}, is complete.") from error
-        clock.lap("sheets")
     height, width = raw.mosaic.shape
     is_turned = raw.orientation >= 5 and not settings.linear
     return Done(
         source=job.source,
         target=job.target,
+        linear_dng=job.linear_dng if job.linear_dng in beside else None,
         comparison=job.comparison if settings.compare else None,
         ratio_sheet=job.ratio_sheet if settings.ratios else None,
         size_px=(height, width) if is_turned else (width, height),
@@ -613,15 +641,14 @@ def _check_targets(job: Job, settings: PictureSettings) -> None:
 
     Before the work rather than after it.
     """
-    files = [job.target, *[job.comparison] * settings.compare, *[job.ratio_sheet] * settings.ratios]
     try:
-        for file in files:
+        for file in (job.target, *job.beside(settings)):
             if file.exists() and job.source.exists() and file.samefile(job.source):
                 raise PictureError(f"{file}: is the RAW file itself, which is never replaced. Choose another name.")
             if file.exists() and not settings.overwrite:
                 raise PictureError(f"{file}: exists already. Replace it with --force, or choose another name with -o.")
-        if job.is_dng and job.target.is_file() and is_raw_file(job.target):
-            raise PictureError(f"{job.target}: is a RAW file, and these are never replaced. Choose another name.")
+            if file.suffix.lower() == ".dng" and file.is_file() and is_raw_file(file):
+                raise PictureError(f"{file}: is a RAW file, and these are never replaced. Choose another name.")
     except OSError as error:  # a folder that may not be looked into, a name that is too long
         reason = error.strerror or str(error)
         raise PictureError(f"{job.target}: cannot be written ({reason}). Choose another one with -o.") from error

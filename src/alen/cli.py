@@ -136,7 +136,7 @@ _Files = Annotated[list[Path], Parameter(name="FILE", negative=(), json_list=Fal
     "  alen enhance night.arw --look natural\n"
     "  alen enhance night.arw -o night.tif --linear\n"
     "  alen enhance card/ -o pictures/ --format png\n"
-    "  alen enhance night.arw --format dng\n"
+    "  alen enhance night.arw --dng\n"
     "  alen enhance night.arw --dark darks/\n"
     "  alen enhance best.arw --ensemble 8",
 )
@@ -158,6 +158,7 @@ def enhance(
     force: Annotated[bool, Flag] = False,
     compare: Annotated[bool, Flag] = False,
     ratios: Annotated[bool, Flag] = False,
+    dng: Annotated[bool, Flag] = False,
     dark: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative=(), json_list=False)] = None,
     keep_hot_pixels: Annotated[bool, Flag] = False,
     keep_distortion: Annotated[bool, Flag] = False,
@@ -191,6 +192,7 @@ def enhance(
         force: Replace existing files.
         compare: Write NAME.compare.jpg, too: as shot, merely brightened and enhanced, side by side.
         ratios: Write NAME.ratios.jpg, too: the picture at exposure ratios from a quarter to four times its own.
+        dng: Write NAME.alen.dng, too: the linear DNG of --format dng, from one run of the network.
         dark: RAW files of the same camera and settings taken with the lens cap on, or folders of them, to take fixed
             patterns and hot pixels off; named after the files to enhance.
         keep_hot_pixels: Leave single pixels that no light explains as they are; by default they are replaced. Those
@@ -212,10 +214,11 @@ def enhance(
         quality=quality,
         compare=compare,
         ratios=ratios,
+        dng=dng,
         overwrite=force,
         dark=read_dark_frames(darks) if darks else None,
     )
-    jobs = plan(files, output=output, picture_format=picture_format, linear=linear, darks=darks)
+    jobs = plan(files, output=output, picture_format=picture_format, linear=linear, dng=dng, darks=darks)
     if max_memory is not None and not math.isfinite(max_memory):
         raise SettingsError(
             f"The largest memory is a number of gigabytes; got {max_memory:g}. Leave it out for no limit."
@@ -412,9 +415,9 @@ def _line(done: Done) -> str:
     """Return what became of a file, in one line."""
     ratio = f"ratio {done.ratio:.3g} ({'estimated' if done.ratio_is_estimated else 'given'})"
     seconds = ", ".join(f"{part} {value:.2f} s" for part, value in done.seconds.items())
-    sheet = f"; comparison {done.comparison}" if done.comparison is not None else ""
-    other = f"; other ratios {done.ratio_sheet}" if done.ratio_sheet is not None else ""
-    return f"{done.source} → {done.target}  {done.size_px[0]} × {done.size_px[1]}, {ratio}, {seconds}{sheet}{other}"
+    beside = {"linear DNG": done.linear_dng, "comparison": done.comparison, "other ratios": done.ratio_sheet}
+    others = "".join(f"; {what} {path}" for what, path in beside.items() if path is not None)
+    return f"{done.source} → {done.target}  {done.size_px[0]} × {done.size_px[1]}, {ratio}, {seconds}{others}"
 
 
 def _facts(raw: RawImage) -> dict[str, Any]:
