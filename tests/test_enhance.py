@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from alen.cfa import BAYER_PHASES, CFA, pack, pack_xtrans, xtrans_reference
 from alen.config import AlenConfig
 from alen.enhance import Enhancer, amplified_planes
-from alen.errors import DeviceError, SettingsError, UnsupportedRawError, WeightsError
+from alen.errors import DeviceError, PictureError, SettingsError, UnsupportedRawError, WeightsError
 from alen.levels import amplify, bright_ratio, normalize
 from alen.models.alen import Alen
 from alen.picture import quantize, write_linear_tiff, write_picture
@@ -345,18 +346,43 @@ def test_a_finished_picture_is_the_enhanced_one_rounded(
     assert list(finished.seconds) == ["prepare", "network"]
 
 
+@every_size
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_in_whole_numbers_both_are_the_same(
+    demosaicker: Enhancer, height: int, width: int, dtype: type[np.uint8] | type[np.uint16]
+) -> None:
+    """Whatever is written beside a picture, the picture stays."""
+    raw = expose(np.random.default_rng(2).uniform(0, 1.2, (height, width, 3)), CFA.bayer("GRBG"))
+    finished = demosaicker.finish(raw, ratio=RATIO, exposure_ev=0.5, dtype=dtype)
+    developed = demosaicker.enhance(raw, ratio=RATIO).developed(dtype, exposure_ev=0.5)
+    np.testing.assert_array_equal(developed, finished.picture)
+
+
 @pytest.mark.parametrize("exposure_ev", [np.nan, np.inf, 20.5, -21.0])
 def test_exposures_out_of_range(demosaicker: Enhancer, exposure_ev: float) -> None:
     raw = expose(ramp(64, 64), CFA.bayer("RGGB"))
     with pytest.raises(SettingsError, match="within ±20 stops"):
         demosaicker.finish(raw, exposure_ev=exposure_ev)
-    with pytest.raises(SettingsError, match="within ±20 stops"):
-        demosaicker.enhance(raw).picture(exposure_ev=exposure_ev)
+    enhanced = demosaicker.enhance(raw)
+    for make in (enhanced.picture, partial(enhanced.developed, np.uint8)):
+        with pytest.raises(SettingsError, match="within ±20 stops"):
+            make(exposure_ev=exposure_ev)
 
 
 def test_finished_pictures_of_other_numbers_are_refused(demosaicker: Enhancer) -> None:
+    raw = expose(ramp(64, 64), CFA.bayer("RGGB"))
     with pytest.raises(SettingsError, match="uint8 or uint16; got float32"):
-        demosaicker.finish(expose(ramp(64, 64), CFA.bayer("RGGB")), dtype=np.float32)  # type: ignore[arg-type]
+        demosaicker.finish(raw, dtype=np.float32)  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="uint8 or uint16; got float32"):
+        demosaicker.enhance(raw).developed(np.float32)
+
+
+def test_what_is_no_number_is_not_developed(demosaicker: Enhancer) -> None:
+    """Whole numbers could not tell."""
+    enhanced = demosaicker.enhance(expose(ramp(64, 64), CFA.bayer("RGGB")))
+    enhanced.linear[40, 7, 1] = np.nan
+    with pytest.raises(PictureError, match="not finite numbers"):
+        enhanced.developed(np.uint8)
 
 
 @pytest.mark.skipif("alen-xtrans" not in shipped_names(), reason="the weights are not part of this checkout")

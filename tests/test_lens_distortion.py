@@ -372,6 +372,7 @@ def test_gains_and_warps_go_together(enhancer: Enhancer) -> None:
     expected = replace(enhanced, linear=bright, raw=replace(raw, lens_shading=None)).picture()
     assert np.abs(enhanced.picture() - expected).mean() < 0.002  # at lines a product of cubics is another cubic
     finished = enhancer.finish(raw, ratio=1.0).picture
+    np.testing.assert_array_equal(enhanced.developed(np.uint8), finished)
     assert np.abs(finished - np.rint(enhanced.picture() * 255)).max() <= 1
     for sheet in (before_after(enhanced), ratio_sheet(enhanced)):
         assert np.isfinite(sheet).all()

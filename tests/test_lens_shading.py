@@ -247,6 +247,7 @@ def test_a_gray_wall_gets_even_and_the_linear_values_stay(enhancer: Enhancer, ph
     corner, middle = picture[:8, :8].mean(axis=(0, 1)), picture[26:34, 36:44].mean(axis=(0, 1))
     np.testing.assert_allclose(corner, middle, atol=0.015)
     finished = enhancer.finish(raw, ratio=1.0).picture
+    np.testing.assert_array_equal(enhanced.developed(np.uint8), finished)
     assert np.abs(finished - np.rint(picture * 255)).max() <= 1
     brightened = before_after(enhanced)
     assert np.isfinite(brightened).all()

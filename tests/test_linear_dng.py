@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import imagecodecs
 import numpy as np
 import pytest
 import rawpy
@@ -324,12 +323,7 @@ def test_one_run_makes_the_picture_and_the_dng(
     alone = {path.name: path for folder in ("alone", "dng") for path in (tmp_path / folder).iterdir()}
     assert alone.keys() == {path.name for path in (tmp_path / "both").iterdir()}
     for name, path in alone.items():
-        both = (tmp_path / "both" / name).read_bytes()
-        if path.suffix == ".png":  # half way between two steps it rounds either way
-            pixels, expected = (imagecodecs.png_decode(data).astype(int) for data in (both, path.read_bytes()))
-            assert np.abs(pixels - expected).max() <= 1
-        else:
-            assert both == path.read_bytes()
+        assert (tmp_path / "both" / name).read_bytes() == path.read_bytes()
     again = [source, *(tmp_path / "both").iterdir()]
     assert main(["enhance", *map(str, again), "-o", f"{tmp_path}/both/", "--dng", "--force", *common]) == int(
         "dng" not in picture  # the PNG and the TIFF are no RAW files

@@ -54,7 +54,7 @@ Format = Literal["jpg", "png", "tif", "dng"]
 _OVERLAP_PX: Final = 40_000_000
 """Frames up to this size are read and written beside others: each takes another 2 and 3 to 12 bytes per pixel."""
 
-_PICTURE_BYTES: Final = 12
+_PICTURE_BYTES: Final = 6
 _COMPARISON_BYTES: Final = 24
 """Bytes per pixel, about: of a developed picture, and of the three that are compared with what they come from."""
 
@@ -554,7 +554,15 @@ def write_enhanced(
     if isinstance(result, Enhanced) and target.suffix.lower() == ".dng":
         write_linear_dng(target, result, exposure_ev=exposure_ev, metadata=told)
         return
-    picture: Pixels = result.picture(exposure_ev=exposure_ev) if isinstance(result, Enhanced) else result.picture
+    picture: Pixels
+    if isinstance(result, Enhanced):
+        picture = (
+            result.developed(np.uint8, exposure_ev=exposure_ev)
+            if bits(target) == 8
+            else result.developed(np.uint16, exposure_ev=exposure_ev)
+        )
+    else:
+        picture = result.picture
     write_picture(target, picture, orientation=raw.orientation, exif=raw.exif, quality=quality, metadata=told)
 
 

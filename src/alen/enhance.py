@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,8 @@ _PROCESS_BYTES: Final = 120_000_000
 _ENGINE_BYTES: Final = 300_000_000
 """Memory of an engine that stays when a frame is done, about."""
 
+_Whole = TypeVar("_Whole", np.uint8, np.uint16)
+
 _STRIPE: Final = 64
 """Rows of a whole frame that are straightened at a time."""
 
@@ -83,6 +85,14 @@ def _check_image(raw: object) -> None:
         raise SettingsError(
             f"A RawImage is needed; got {type(raw).__name__}. Read the file first, with alen.read_raw({file})."
         )
+
+
+def _check_development(exposure_ev: float, dtype: type) -> None:
+    """Raise SettingsError for what a picture in whole numbers cannot be made with."""
+    if not abs(exposure_ev) <= MAX_EV:
+        raise SettingsError(f"The exposure is within ±{MAX_EV} stops; got {exposure_ev}.")
+    if np.dtype(dtype) not in (np.uint8, np.uint16):
+        raise SettingsError(f"A finished picture is of uint8 or uint16; got {np.dtype(dtype)}.")
 
 
 @dataclass(frozen=True)
@@ -214,6 +224,27 @@ class Enhanced:
             return make(self.linear, shading=self.shading, out=picture)
         for rows, piece, gains in self.pieces():
             make(piece, shading=None if gains is None else partial(rows_of, gains), out=picture[rows])
+        return picture
+
+    def developed(self, dtype: type[_Whole], *, exposure_ev: float = 0.0) -> NDArray[_Whole]:
+        """Return `picture` in whole numbers, as `Enhancer.finish` makes it: quicker, and in less memory.
+
+        Args:
+            dtype: Of the picture: np.uint8 or np.uint16, in its full range. Values half way may go either way.
+            exposure_ev: Brighter (above 0) or darker by this many stops.
+
+        Raises:
+            SettingsError: The exposure is out of its range, or a picture is not of such numbers.
+            PictureError: ``linear`` holds what is no number.
+        """
+        _check_development(exposure_ev, dtype)
+        picture: NDArray[_Whole] = np.empty(self.linear.shape, dtype=dtype)
+        development = Development.of(self.raw.cam2rgb, exposure_ev=exposure_ev, clip_level=self.clip_level)
+        developer = Developer(development, dtype, is_shaded=self.shading is not None)
+        for rows, piece, gains in self.pieces():
+            if np.isnan(piece.max()):  # max passes nan on
+                raise PictureError(not_a_number(self.raw.name))
+            developer.develop(piece, picture[rows], gains)
         return picture
 
     def pieces(self) -> Iterator[Piece]:
@@ -380,10 +411,7 @@ class Enhancer:
             DeviceError: The engine failed.
             PictureError: The network's result is not a number.
         """
-        if not abs(exposure_ev) <= MAX_EV:
-            raise SettingsError(f"The exposure is within ±{MAX_EV} stops; got {exposure_ev}.")
-        if np.dtype(dtype) not in (np.uint8, np.uint16):
-            raise SettingsError(f"A finished picture is of uint8 or uint16; got {np.dtype(dtype)}.")
+        _check_development(exposure_ev, dtype)
         clock = time.perf_counter()
         network = self._network_for(raw)
         raw = raw if self._undistort else replace(raw, lens_distortion=None)

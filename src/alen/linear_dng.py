@@ -33,7 +33,7 @@ from alen.dng import PHOTOMETRIC_LINEAR_RAW, Field, encode_exif, read_directorie
 from alen.enhance import Enhanced
 from alen.errors import PictureError
 from alen.picture import exif_fields, not_a_number, replacing_picture
-from alen.sheets import quantize_8_bit, reduced_to
+from alen.sheets import reduced_to
 
 _HEADROOM: Final = 4.0
 """How far above display white samples reach, at most: two stops, and 14 bits below."""
@@ -140,7 +140,7 @@ def write_linear_dng(
 
 def _preview(enhanced: Enhanced, exposure_ev: float) -> tuple[bytes, tuple[int, int]]:
     """Return the developed picture, reduced, as JPEG in sensor orientation, and its height and width."""
-    small = quantize_8_bit(reduced_to(enhanced, _PREVIEW_PX).picture(exposure_ev=exposure_ev))
+    small = reduced_to(enhanced, _PREVIEW_PX).developed(np.uint8, exposure_ev=exposure_ev)
     file = io.BytesIO()
     Image.fromarray(small).save(file, format="JPEG", quality=85, subsampling="4:4:4")
     return file.getvalue(), small.shape[:2]

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from functools import partial
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from alen.color import MAX_EV, develop
+from alen.color import MAX_EV, Development
 from alen.demosaic import demosaic_linear
+from alen.developer import Developer
 from alen.enhance import Enhanced, amplified_planes
 from alen.levels import MAX_RATIO
 from alen.picture import orient
-from alen.undistort import rows_of, undistorting
+from alen.undistort import undistorting
 
 _COLUMN_PX: Final = 640
 """Longest side of a reduced frame, and width of a crop at most."""
@@ -47,7 +47,7 @@ def before_after(enhanced: Enhanced, *, exposure_ev: float = 0.0) -> NDArray[np.
         (H, W, 3) float32 in [0, 1], display-encoded sRGB, upright.
     """
     shot, brightened = without_network(enhanced, exposure_ev)
-    clean = quantize_8_bit(enhanced.picture(exposure_ev=exposure_ev))
+    clean = enhanced.developed(np.uint8, exposure_ev=exposure_ev)
     orientation = enhanced.raw.orientation
     frames = [np.ascontiguousarray(orient(frame, orientation)) for frame in (shot, brightened, clean)]
     height, width, _ = frames[0].shape
@@ -93,7 +93,7 @@ def ratio_sheet(enhanced: Enhanced, *, exposure_ev: float = 0.0) -> NDArray[np.f
     frames = []
     for ratio in ratios:
         ev = min(max(exposure_ev + math.log2(ratio / enhanced.ratio), -MAX_EV), MAX_EV)
-        frame = quantize_8_bit(small.picture(exposure_ev=ev))
+        frame = small.developed(np.uint8, exposure_ev=ev)
         frames.append(Image.fromarray(np.ascontiguousarray(orient(frame, enhanced.raw.orientation))))
     frame_width, frame_height = frames[0].size
     step = frame_width + _GAP_PX
@@ -139,6 +139,12 @@ def without_network(enhanced: Enhanced, exposure_ev: float) -> tuple[NDArray[np.
     shot = np.empty((height, width, 3), dtype=np.uint8)
     brightened = np.empty_like(shot)
     straighten = undistorting(enhanced.raw.lens_distortion, height, width, is_shaded=whole_shading is not None)
+    bright, dark = (
+        Developer(
+            Development.of(matrix, exposure_ev=ev, clip_level=level), np.uint8, is_shaded=whole_shading is not None
+        )
+        for ev, level in ((exposure_ev, clip_level), (0.0, clip_level / ratio))
+    )
     for top in range(0, rows, _STRIPE):
         bottom = min(top + _STRIPE, rows)
         first, last = max(top - 2, 0), min(bottom + 2, rows)  # the filters reach one pattern further
@@ -148,19 +154,9 @@ def without_network(enhanced: Enhanced, exposure_ev: float) -> tuple[NDArray[np.
         rgb = rgb[:, padding.left : padding.left + width]
         gains = None if whole_shading is None else whole_shading(here.start, here.stop)
         for made, straight, of_straight in straighten(here, rgb, gains):
-            shading = None if of_straight is None else partial(rows_of, of_straight)
-            brightened[made] = quantize_8_bit(
-                develop(straight, matrix, exposure_ev=exposure_ev, clip_level=clip_level, shading=shading)
-            )
-            shot[made] = quantize_8_bit(
-                develop(straight / np.float32(ratio), matrix, clip_level=clip_level / ratio, shading=shading)
-            )
+            bright.develop(straight, brightened[made], of_straight)
+            dark.develop(straight / np.float32(ratio), shot[made], of_straight)
     return shot, brightened
-
-
-def quantize_8_bit(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Round [0, 1] to 8 bits."""
-    return (picture * np.float32(255) + np.float32(0.5)).astype(np.uint8)
 
 
 def _most_detail(gray: NDArray[np.uint8], height: int, width: int, rows: int, columns: int) -> tuple[int, int]:

@@ -29,7 +29,7 @@ from alen.errors import AlenError, PictureError, SettingsError
 from alen.levels import LOOK, Look, check_look
 from alen.picture import orient, srgb_profile
 from alen.raw import read_raw
-from alen.sheets import quantize_8_bit, reduced_to, without_network
+from alen.sheets import reduced_to, without_network
 from alen.trained_range import out_of_range
 
 State = Literal["waiting", "working", "done", "failed"]
@@ -228,8 +228,7 @@ class FrameStore:
     def after(self, token: str, exposure_ev: float) -> bytes:
         """Return a JPEG preview of the picture; raises FrameNotFoundError until it is done."""
         small = self._result(token).small.opened()
-        picture = quantize_8_bit(small.picture(exposure_ev=_checked_ev(exposure_ev)))
-        return _jpeg(picture, small.raw.orientation)
+        return _jpeg(small.developed(np.uint8, exposure_ev=_checked_ev(exposure_ev)), small.raw.orientation)
 
     def write(self, token: str, picture_format: str, exposure_ev: float) -> tuple[Path, str]:
         """Write the picture; return its file, which is the caller's to delete, and the name to save it under.
