@@ -123,12 +123,15 @@ def test_benchmarks_take_their_options(page: Path) -> None:
         assert set(OPTION.findall(line)) <= set(OPTION.findall(_help_of_benchmark(name))), (name, line)
 
 
-def test_the_lines_of_python_in_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", ["README.md", "docs/library.md"])
+def test_the_lines_of_python_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One block after the other, as a reader would type them."""
     monkeypatch.chdir(tmp_path)
     scene = ramp(48, 64)
-    light = mosaic_from_rgb(scene / (GAINS[0] * RATIO * scene.max()), CFA.bayer("RGGB"))
-    Path("night.dng").write_bytes(make_dng(light, CFA.bayer("RGGB")))
-    blocks = BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
-    (lines,) = [block for language, block in blocks if language == "python"]
-    exec(compile(lines, "README.md", "exec"), {})  # our own page
+    light = mosaic_from_rgb(scene / (GAINS[0] * RATIO * scene.max()), CFA.bayer("GBRG"))
+    Path("night.dng").write_bytes(make_dng(light, CFA.bayer("GBRG")))
+    known: dict[str, object] = {}
+    for language, block in BLOCK.findall((ROOT / page).read_text(encoding="utf-8")):
+        if language == "python":
+            exec(compile(block, page, "exec"), known)  # our own page
     assert Path("night.jpg").stat().st_size > 0
