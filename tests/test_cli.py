@@ -21,6 +21,7 @@ from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb
 from alen.cli import main
 from alen.config import AlenConfig
 from alen.dng import write_cfa_dng
+from alen.engines.openvino import OpenVinoEngine
 from alen.enhance import Enhancer, Finished
 from alen.models.alen import Alen
 from alen.noise import CAMERAS, add_noise
@@ -398,6 +399,26 @@ def test_formats_agree(folder: Path, weights: Path) -> None:
     assert tif.shape == (61, 90, 3)
     np.testing.assert_allclose(_pixels(folder / "out.png"), tif / 65535, atol=1 / 255)
     np.testing.assert_allclose(_pixels(folder / "out.jpeg"), tif / 65535, atol=8 / 255)
+
+
+def test_threads_are_those_of_the_engine(
+    folder: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from alen import enhance
+
+    _dng(folder / "in.dng")
+    made: list[int | None] = []
+
+    def engine(*arguments: Any, threads: int | None, **settings: Any) -> OpenVinoEngine:
+        made.append(threads)
+        return OpenVinoEngine(*arguments, threads=threads, **settings)
+
+    monkeypatch.setattr(enhance, "OpenVinoEngine", engine)
+    common = ["enhance", "in.dng", "--ratio", "50", "--model", str(weights), "--force"]
+    assert main([*common, "--threads", "1"]) == main(common) == 0
+    assert made == [1, None]
+    assert main([*common, "--threads", "0"]) == 2
+    assert "At least one thread is needed; got 0." in capsys.readouterr().err
 
 
 def test_linear_files(folder: Path, weights: Path) -> None:

@@ -154,6 +154,7 @@ def enhance(
     model: str = "alen",
     device: str = "CPU",
     precision: Literal["auto", "bfloat16", "float32"] = "auto",
+    threads: int | None = None,
     max_memory: float | None = None,
     force: Annotated[bool, Flag] = False,
     compare: Annotated[bool, Flag] = False,
@@ -187,6 +188,7 @@ def enhance(
         device: Where to compute: a device of OpenVINO (CPU, GPU), or of torch: cuda, cuda:N, mps, torch (torch on the
             processor). "alen doctor" lists those that are there.
         precision: Arithmetic of the network; "auto" takes bfloat16 where the device computes in it.
+        threads: Processor cores that the network computes on; by default all. On "torch", torch's threads.
         max_memory: Gigabytes; frames that would need more are refused before they are begun. "alen doctor" tells what
             frames need.
         force: Replace existing files.
@@ -228,6 +230,7 @@ def enhance(
         model,
         device=device,
         precision=precision,
+        threads=threads,
         max_memory_bytes=max_memory_bytes,
         repair=not keep_hot_pixels,
         undistort=not keep_distortion,

@@ -89,6 +89,7 @@ def measure(
     model: str = DEFAULT,
     device: str = "CPU",
     precision: Precision = "auto",
+    threads: int | None = None,
     sizes_mp: Sequence[float] = SIZES_MP,
     forecast_mp: Sequence[float] = (),
 ) -> tuple[list[Measurement], list[Forecast]]:
@@ -98,6 +99,7 @@ def measure(
         model: Name of shipped weights, or the path of a weights file.
         device: As of `alen.enhance.Enhancer`.
         precision: As of `alen.enhance.Enhancer`.
+        threads: As of `alen.enhance.Enhancer`.
         sizes_mp: Megapixels of the frames.
         forecast_mp: Megapixels of other frames, of which a forecast is wanted.
 
@@ -109,7 +111,7 @@ def measure(
         DeviceError: The device is not there, or cannot compute in that precision.
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_measure, model, device, precision, tuple(sizes_mp), tuple(forecast_mp)).result()
+        return pool.submit(_measure, model, device, precision, threads, tuple(sizes_mp), tuple(forecast_mp)).result()
 
 
 def forecast(measurements: Sequence[Measurement], megapixels: float, needed_bytes: int | None) -> Forecast:
@@ -140,12 +142,17 @@ def _line(a: Measurement, b: Measurement, megapixels: float) -> float:
 
 
 def _measure(
-    model: str, device: str, precision: Precision, sizes_mp: tuple[float, ...], forecast_mp: tuple[float, ...]
+    model: str,
+    device: str,
+    precision: Precision,
+    threads: int | None,
+    sizes_mp: tuple[float, ...],
+    forecast_mp: tuple[float, ...],
 ) -> tuple[list[Measurement], list[Forecast]]:
     from alen.enhance import Enhancer
     from alen.raw import read_raw
 
-    enhancer = Enhancer(model, device=device, precision=precision)
+    enhancer = Enhancer(model, device=device, precision=precision, threads=threads)
     cfa = enhancer.weights.config.cfa
     enhancer.enhance(read_raw(made_up_dng(0.1, cfa)), ratio=100)  # whatever is done once in a process
     measurements = []

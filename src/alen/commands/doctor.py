@@ -28,6 +28,7 @@ def doctor(
     model: str = "alen",
     device: str = "CPU",
     precision: Literal["auto", "bfloat16", "float32"] = "auto",
+    threads: int | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative=(), show_default=False)] = False,
 ) -> int:
     """Show devices and precisions, and measure what frames take here.
@@ -39,6 +40,7 @@ def doctor(
         model: Name of shipped weights (see "alen models"), or a weights file.
         device: Device to measure, as of "alen enhance".
         precision: Arithmetic to measure; "auto" is what "alen enhance" takes.
+        threads: Processor cores to measure, as of "alen enhance".
         as_json: Print JSON instead of tables.
     """
     from alen.cores import usable_cores
@@ -57,7 +59,9 @@ def doctor(
             rows.append((f"device {entry.name}", f"{entry.description}; {kinds}"))
         print_table("This computer", rows)
     with waiting("Enhancing three made-up frames ..."):
-        measurements, forecasts = measure(model=model, device=device, precision=precision, forecast_mp=_SIZES_MP)
+        measurements, forecasts = measure(
+            model=model, device=device, precision=precision, threads=threads, forecast_mp=_SIZES_MP
+        )
     small, large = measurements[0], measurements[-1]
     per_megapixel = (large.seconds - small.seconds) / (large.megapixels - small.megapixels)
     used = precision
@@ -75,13 +79,15 @@ def doctor(
             "model": model,
             "device": device,
             "precision": used,
+            "threads": threads,
             "seconds_per_megapixel": round(per_megapixel, 4),
             "measurements": [asdict(entry) for entry in measurements],
             "forecasts": [asdict(entry) for entry in forecasts],
         }
         print(json.dumps(facts, indent=2))
         return OK
-    timed = [("network", f"{model} on {device} in {used}"), ("a megapixel", f"{per_megapixel:.2f} s")]
+    on_cores = "" if threads is None else f" on {threads} core{'s' if threads > 1 else ''}"
+    timed = [("network", f"{model} on {device} in {used}{on_cores}"), ("a megapixel", f"{per_megapixel:.2f} s")]
     timed += [(f"{entry.megapixels:g} MP", _expectation(entry, memory)) for entry in forecasts]
     megabytes = f"{ENSEMBLE_BYTES} MB a megapixel more"  # bytes a pixel
     timed.append(("--ensemble 2|4|8", f"so many times the seconds, {megabytes}"))

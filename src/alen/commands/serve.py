@@ -34,6 +34,7 @@ def serve(
     model: str = "alen",
     device: str = "CPU",
     precision: Literal["auto", "bfloat16", "float32"] = "auto",
+    threads: int | None = None,
     ensemble: Literal[1, 2, 4, 8] = 1,
     max_memory: float | None = None,
     max_upload: float = 500.0,
@@ -54,6 +55,7 @@ def serve(
         model: As of "alen enhance".
         device: As of "alen enhance".
         precision: As of "alen enhance".
+        threads: As of "alen enhance".
         ensemble: As of "alen enhance".
         max_memory: Gigabytes; frames that would need more are refused.
         max_upload: Megabytes of the largest RAW file.
@@ -87,6 +89,7 @@ def serve(
             model,
             device=device,
             precision=precision,
+            threads=threads,
             max_memory_bytes=None if max_memory is None else int(max_memory * 1e9),
             repair=not keep_hot_pixels,
             undistort=not keep_distortion,
