@@ -291,8 +291,8 @@ def _plane_positions(cfa: CFA) -> list[tuple[int, int]]:
     """Return the (row, column) of R, Gr, Gb and B in the 2 × 2 pattern."""
     if not cfa.is_bayer:
         raise SettingsError("Only a Bayer mosaic has the four planes R, Gr, Gb, B.")
-    planes = cfa.plane_map(2, 2)
-    return [(int(y), int(x)) for y, x in (np.argwhere(planes == index)[0] for index in range(4))]
+    y, x = rggb_offset(cfa)
+    return [(y, x), (y, 1 - x), (1 - y, x), (1 - y, 1 - x)]
 
 
 def xtrans_places() -> Iterator[tuple[int, tuple[int, int], tuple[int, int]]]:
