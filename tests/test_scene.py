@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from alen.data import scene
 from alen.data.scene import COLOR_CHECKER_SRGB, night_scene
+from alen.data.scene.arrangement import CARD_CORNER, CARD_DOWN, CARD_RIGHT
+from alen.data.scene.textures import linear_light
+from alen.data.scene.view import View
 from alen.errors import SettingsError
 
 HEIGHT, WIDTH = 160, 240
@@ -53,7 +55,7 @@ def test_a_smaller_rendering_shows_the_same_view(picture):
 def test_the_color_checker_has_its_published_colors():
     rendered = night_scene(2 * HEIGHT, 2 * WIDTH)
     measured = _patches(rendered)
-    expected = np.array([[scene._linear(*patch) for patch in row] for row in COLOR_CHECKER_SRGB])
+    expected = np.array([[linear_light(*patch) for patch in row] for row in COLOR_CHECKER_SRGB])
     light = measured[3] / expected[3]  # from the neutral row below, column by column
     ratio = measured[:3] / (expected[:3] * light)
     assert np.median(ratio) == pytest.approx(1, abs=0.35)  # the lamp is nearer to the upper rows
@@ -70,8 +72,8 @@ def test_no_side_below_16_pixels():
 
 def _patches(rendered: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the mean colors (4, 6, 3) in the middles of the patches."""
-    view = scene._View.covering(*rendered.shape[:2])
-    corner, right, down = (np.array(p) for p in (scene._CARD_CORNER, scene._CARD_RIGHT, scene._CARD_DOWN))
+    view = View.covering(*rendered.shape[:2])
+    corner, right, down = (np.array(p) for p in (CARD_CORNER, CARD_RIGHT, CARD_DOWN))
     v, u = np.meshgrid(0.05 + 0.84 * (np.arange(4) + 0.5) / 4, 0.035 + 0.93 * (np.arange(6) + 0.5) / 6, indexing="ij")
     points = corner + u[..., None] * right + v[..., None] * down
     pixels = view.project(points).astype(int)
