@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+from alen.cameras import CAMERAS
 from alen.cfa import CFA
 from alen.color import eotf_inverse_srgb
 from alen.data.photos import PhotoCache, find_photos, split
 from alen.evaluate.summary import bootstrap_mean
 from alen.levels import LOOK, MAX_RATIO, Look, estimate_ratio
 from alen.metrics import psnr
-from alen.noise import CAMERAS
 from alen.weights import DEFAULT, find_weights, load_weights, shipped_names
 from benchmarks.quality import Method, Protocol, central_scene, command, expose, network, provenance, write_section
 

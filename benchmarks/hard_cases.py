@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from skimage.color import deltaE_ciede2000, rgb2lab
 
+from alen.cameras import CAMERAS
 from alen.cfa import CFA
 from alen.color import cam2rgb_from_xyz2cam, develop, eotf_inverse_srgb
 from alen.data import charts
 from alen.data.photos import Scene, unprocess
 from alen.engines import Precision
 from alen.metrics import psnr, ssim
-from alen.noise import CAMERAS
 from alen.picture import write_picture
 from alen.sample import WHITE_BALANCE, XYZ2CAM
 from alen.weights import find_weights, load_weights, shipped_for, shipped_names

@@ -20,11 +20,11 @@ import cyclopts
 import numpy as np
 from rich.console import Console
 
+from alen.cameras import CAMERAS, CameraNoise, MeasuredCamera, MeasuredNoise
 from alen.color import eotf_inverse_srgb
 from alen.data.photos import PhotoCache, find_photos, split
 from alen.evaluate.summary import bootstrap_mean
 from alen.metrics import psnr
-from alen.noise import CAMERAS, CameraNoise, MeasuredCamera, MeasuredNoise
 from alen.training.config import Stage, TrainingConfig
 from alen.training.loop import StepReport, train
 from alen.training.recipes import camera as recipe

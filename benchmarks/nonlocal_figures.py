@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from alen.cameras import CAMERAS
 from alen.cfa import CFA, pack
 from alen.classical.nonlocal_means import FilterSettings, nonlocal_weights
 from alen.classical.variance import stabilize
@@ -30,7 +31,7 @@ from alen.config import AlenConfig
 from alen.levels import amplify, normalize
 from alen.models.alen import Alen
 from alen.models.attention import NonLocal
-from alen.noise import CAMERAS, QUANTIZATION_VARIANCE_DN2
+from alen.noise import QUANTIZATION_VARIANCE_DN2
 from alen.sample import WHITE_BALANCE, XYZ2CAM, camera_truth, expose
 from alen.weights import Weights, find_weights, load_weights
 

@@ -35,6 +35,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from alen import __version__
+from alen.cameras import CAMERAS, CameraNoise
 from alen.cfa import BAYER_PHASES, CFA, FilterArray, pack_any, reference
 from alen.classical.pipeline import libraw, nonlocal_means_pipeline
 from alen.color import develop, eotf_inverse_srgb
@@ -47,7 +48,7 @@ from alen.engines.openvino import OpenVinoEngine
 from alen.evaluate.summary import bootstrap_mean
 from alen.levels import amplify, normalize, saturation
 from alen.metrics import psnr, ssim
-from alen.noise import CAMERAS, QUANTIZATION_VARIANCE_DN2, CameraNoise, add_noise
+from alen.noise import QUANTIZATION_VARIANCE_DN2, add_noise
 from alen.noise_level import estimate_noise_level
 from alen.picture import write_picture
 from alen.recovery import Recovery

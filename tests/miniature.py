@@ -14,10 +14,11 @@ from typing import Final
 
 import numpy as np
 
+from alen.cameras import CAMERAS
 from alen.cfa import CFA, mosaic_from_rgb
 from alen.data.scene import night_scene
 from alen.dng import write_cfa_dng
-from alen.noise import CAMERAS, add_noise
+from alen.noise import add_noise
 
 WHITE_BALANCE: Final = (2.0, 1.0, 2.25)
 XYZ2CAM: Final = ((0.5838, -0.1430, -0.0246), (-0.3497, 1.1477, 0.2297), (-0.0748, 0.1885, 0.5778))

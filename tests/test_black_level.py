@@ -10,8 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from alen.black_level import Levels, proven_black_level
+from alen.cameras import CAMERAS, CameraNoise
 from alen.cfa import BAYER_PHASES, CFA, PLANES
-from alen.noise import CAMERAS, CameraNoise, add_noise
+from alen.noise import add_noise
 
 _FILE: Levels = (512.0, 512.0, 512.0, 512.0)
 

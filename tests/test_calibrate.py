@@ -25,11 +25,12 @@ from alen.calibrate import (
     photon_transfer,
 )
 from alen.camera_file import CameraFile, Measured, read_camera, write_camera
+from alen.cameras import CAMERAS, BlackDrift
 from alen.cfa import BAYER_PHASES, CFA
 from alen.cli import main
 from alen.dng import write_cfa_dng
 from alen.errors import CalibrationError, TrainingError
-from alen.noise import CAMERAS, BlackDrift, NoiseParameters, add_noise
+from alen.noise import NoiseParameters, add_noise
 from alen.raw import read_raw
 
 RGGB = CFA.bayer("RGGB")

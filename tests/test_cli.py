@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from alen import __version__
+from alen.cameras import CAMERAS
 from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb
 from alen.cli import main
 from alen.config import AlenConfig
@@ -24,7 +25,7 @@ from alen.dng import write_cfa_dng
 from alen.engines.openvino import OpenVinoEngine
 from alen.enhance import Enhancer, Finished
 from alen.models.alen import Alen
-from alen.noise import CAMERAS, add_noise
+from alen.noise import add_noise
 from alen.raw import RawImage, read_raw
 from alen.sheets import ratio_sheet
 from alen.training.config import Stage, TrainingConfig

@@ -12,7 +12,7 @@ import pytest
 from benchmarks import held_out_camera
 from benchmarks.held_out_camera import Record, measured, planned, section
 
-from alen.noise import CAMERAS
+from alen.cameras import CAMERAS
 
 _ABOUT: dict[str, Any] = {"steps": 1500, "commit": "0123456789abcdef", "hardware": {"processor": "Test"}}
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from alen.cameras import CAMERAS
 from alen.cfa import BAYER_PHASES, CFA, FilterArray, mosaic_from_rgb, pack_any, reference
 from alen.color import develop, eotf_srgb
 from alen.errors import SettingsError
 from alen.levels import Look, amplify, amplify_packed, bright_ratio, estimate_ratio, exposure_ratio, normalize
-from alen.noise import CAMERAS, add_noise
+from alen.noise import add_noise
 
 PATTERNS = [*(CFA.bayer(phase) for phase in BAYER_PHASES), CFA.xtrans(), CFA.xtrans().shifted(1, 2)]
 WHITE_BALANCE = (2.2, 1.0, 1.6)

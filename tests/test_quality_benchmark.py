@@ -11,12 +11,12 @@ import pytest
 from benchmarks import quality
 from benchmarks.quality import Protocol, Record, earlier, expose, markdown, networks, write_json
 
+from alen.cameras import CAMERAS
 from alen.cfa import CFA
 from alen.data import charts
 from alen.data.photos import unprocess
 from alen.enhance import Enhancer
 from alen.metrics import psnr
-from alen.noise import CAMERAS
 from alen.weights import find_weights, load_weights
 from frames import GAINS, make_raw
 

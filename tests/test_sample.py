@@ -6,13 +6,14 @@ import pytest
 import rawpy
 from numpy.typing import NDArray
 
+from alen.cameras import CAMERAS
 from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb
 from alen.color import cam2rgb_from_xyz2cam, develop
 from alen.data.lens import blur
 from alen.data.scene import night_scene
 from alen.errors import PictureError, SettingsError
 from alen.levels import amplify, normalize
-from alen.noise import CAMERAS, variance_dn
+from alen.noise import variance_dn
 from alen.raw import read_raw
 from alen.sample import (
     LENS_SIGMA_PX,

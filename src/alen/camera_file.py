@@ -17,9 +17,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+from alen.cameras import MeasuredCamera, MeasuredNoise
 from alen.cfa import CFA
 from alen.errors import CalibrationError, SettingsError
-from alen.noise import MeasuredCamera, MeasuredNoise
 from alen.replacing import replacing
 
 FORMAT: Final = 1

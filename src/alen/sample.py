@@ -3,7 +3,7 @@
 The night scene (`alen.data.scene`) is photographed by a virtual Sony A7S II: once long enough, which is the reference,
 and once ``ratio`` times shorter, which is the DNG. A good lens spreads every point over some pixels. The colors pass
 through that camera's color matrix and a white balance for lamp light, the noise is that of its calibration
-(`alen.noise`).
+(`alen.cameras`).
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alen import __version__
+from alen.cameras import CAMERAS
 from alen.cfa import CFA, mosaic_from_rgb
 from alen.color import cam2rgb_from_xyz2cam, develop
 from alen.data.lens import blur
 from alen.data.scene import night_scene
 from alen.dng import Field, encode_exif, write_cfa_dng
 from alen.errors import PictureError, SettingsError
-from alen.noise import CAMERAS, NoiseParameters, add_noise
+from alen.noise import NoiseParameters, add_noise
 from alen.picture import write_picture
 
 REFERENCE_EXPOSURE_S: Final = 10.0

@@ -1,8 +1,8 @@
 """What the shipped weights were trained for, and how to tell that a RAW image lies outside of it.
 
-The ranges are those of `alen.noise.sample_generic` and of the recipe: exposure ratios 1 to 300, ISO 100 to 25600, 10 to
-14 bits, black levels that drift by a fraction of the read noise. Outside, pictures may be good all the same; nobody has
-looked.
+The ranges are those of `alen.cameras.sample_generic` and of the recipe: exposure ratios 1 to 300, ISO 100 to 25600, 10
+to 14 bits, black levels that drift by a fraction of the read noise. Outside, pictures may be good all the same; nobody
+has looked.
 """
 
 from __future__ import annotations

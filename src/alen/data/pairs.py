@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from alen.cameras import MeasuredCamera, sample_generic
 from alen.cfa import CFA, FilterArray, pack_any, reference
 from alen.color import eotf_inverse_srgb
 from alen.data.photos import PhotoCache, Scene, random_scene
 from alen.levels import amplify, normalize
-from alen.noise import MeasuredCamera, NoiseParameters, add_noise, sample_generic
+from alen.noise import NoiseParameters, add_noise
 
 _RGGB = reference("bayer")
 

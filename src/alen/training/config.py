@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self, get_args
 
+from alen.cameras import MeasuredCamera
 from alen.config import AlenConfig, SidUnetConfig
 from alen.errors import SettingsError
-from alen.noise import MeasuredCamera
 
 Loss = Literal["log_l2_ssim", "l2_ssim", "l1_ms_ssim", "l1", "l2"]
 """What is minimized; see `alen.training.losses.training_loss`."""
@@ -64,7 +64,7 @@ class TrainingConfig:
     ratios: tuple[float, float] = (1.0, 300.0)
     """Least and greatest exposure ratio of pairs made from photographs; drawn log-uniformly."""
     sensor: MeasuredCamera | None = None
-    """The camera whose noise pairs made from photographs get; None: imaginary cameras, `alen.noise.sample_generic`."""
+    """The camera whose noise pairs made from photographs get; None: imaginary ones, `alen.cameras.sample_generic`."""
     schedule: Literal["cosine", "steps"] = "cosine"
     """How the learning rate falls: along a cosine to ``final_learning_rate``, or by ``drops``."""
     learning_rate: float = 5e-4

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from alen.cameras import CAMERAS, MeasuredCamera
 from alen.cfa import FilterArray, reference
 from alen.color import develop, eotf_srgb
 from alen.config import AlenConfig, SidUnetConfig
@@ -20,7 +21,6 @@ from alen.data.photos import PhotoCache, sample_camera, unprocess
 from alen.data.real_pairs import central_square, check_pair
 from alen.errors import DataError
 from alen.metrics import psnr, ssim
-from alen.noise import CAMERAS, MeasuredCamera
 from alen.picture import write_picture
 
 VALIDATION_RATIOS = (1.0, 8.0, 32.0, 100.0, 300.0)
