@@ -55,6 +55,17 @@ def test_every_reference_is_a_scene_of_its_own(folder: Path) -> None:
     ]
 
 
+def test_all_pairs_of_a_reference_are_of_one_scene(folder: Path) -> None:
+    """Else one of them would be trained on while another one judges."""
+    write_exposure(folder / "a" / "short 2.arw", relative=0.02, time_s=0.2)
+    lines = "a/short 1.arw,a/long.dng,{}\na/short 2.arw,b/../a/long.dng,{}\nb/short 1.arw,b/long.dng,\n"
+    for first, second in (("night", ""), ("", "night"), ("night", "night")):
+        pairs = own_pairs(listed(folder, f"short,long,scene\n{lines.format(first, second)}"))
+        assert [pair.scene for pair in pairs] == ["night", "night", "b/long.dng"]
+    with pytest.raises(DataError, match=r"line 3: long\.dng is of the scene street here, of night in line 2"):
+        own_pairs(listed(folder, f"short,long,scene\n{lines.format('night', 'street')}"))
+
+
 def test_pairs_of_many_folders_have_names_of_their_own(folder: Path) -> None:
     places = ("paris/night", "rome/night", "rome/day")
     for place in places:

@@ -19,6 +19,7 @@ import pytest
 
 from alen.config import AlenConfig
 from alen.data.cache import PairCache
+from alen.data.own import own_pairs
 from alen.data.sid import Split, sid_pairs
 from alen.errors import DataError, TrainingError
 from alen.training.config import Stage
@@ -111,6 +112,18 @@ def test_scenes_are_not_judged_by_themselves(cache: Path, tmp_path: Path) -> Non
         CachedPairs(cached, cached, train_cache=tmp_path, held_out_cache=tmp_path, description="")
     with pytest.raises(DataError, match=r"others to judge by are needed; got 2 and 0"):
         CachedPairs(cached, (), train_cache=tmp_path, held_out_cache=tmp_path, description="")
+    other = [dataclasses.replace(cached[0], scene="another", **{kind: tmp_path}) for kind in ("short", "reference")]
+    for pair in other:
+        with pytest.raises(DataError, match=r"at once\. Give all its pairs one scene"):
+            CachedPairs(cached, [pair], train_cache=tmp_path, held_out_cache=tmp_path, description="")
+
+
+def test_a_scene_before_two_cameras_is_held_out_of_both(tmp_path: Path) -> None:
+    listed = own_pairs(_own(tmp_path, 3))
+    pairs = [dataclasses.replace(pair, camera=f"of {pair.name}") for pair in listed]
+    PairCache.build(pairs, tmp_path / "cache")
+    source = own(tmp_path / "cache", tmp_path)
+    assert source.facts()["pairs"] == {"train": 4, "scenes": 4, "held_out": ["2-0.1s", "2-0.04s"]}
 
 
 def _own(folder: Path, scenes: int, subset: str = "sony") -> Path:

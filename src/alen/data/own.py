@@ -44,8 +44,9 @@ class _Line:
 def own_pairs(csv: Path, *, left_out: list[str] | None = None) -> list[RawPair]:
     """Read the pairs of a CSV.
 
-    Exposure times come from the files. Without a ratio it is the times' (ISO speed and aperture have to be equal then),
-    without a scene every reference is a scene of its own: named by its file, or by its path where others are named so.
+    Exposure times come from the files. Without a ratio it is the times' (ISO speed and aperture have to be equal then).
+    All pairs of a reference are of one scene: the given one, else it is named by the reference's file, or by its path
+    where others are named so.
 
     Args:
         csv: UTF-8, with the header ``short,long[,ratio][,scene]``; paths are relative to its folder.
@@ -144,16 +145,31 @@ def _joined(csv: Path, path: Path) -> str:
 
 
 def _scenes(csv: Path, lines: Sequence[_Line]) -> list[str]:
-    """Return the scene of every line: the given one, else the reference's stem, or its path if others have the stem."""
+    """Return the scene of every line: that given to its reference, else its stem, or its path if others have the stem.
+
+    Raises:
+        DataError: A reference is given two scenes: one would be trained on while the other judges.
+    """
     references: dict[Path, Path] = {}
+    given: dict[Path, tuple[str, int]] = {}
     for line in lines:
-        references.setdefault(line.reference.resolve(), line.reference)
+        file = line.reference.resolve()
+        references.setdefault(file, line.reference)
+        if line.scene is None:
+            continue
+        scene, number = given.setdefault(file, (line.scene, line.number))
+        if scene != line.scene:
+            raise DataError(
+                f"{csv}, line {line.number}: {line.reference.name} is of the scene {line.scene} here, of {scene} in "
+                f"line {number}. All pairs of a reference are of one scene."
+            )
     stems = Counter(path.stem for path in references.values())
-    scenes = []
-    for line in lines:
-        path = references[line.reference.resolve()]
-        scenes.append(line.scene or (path.stem if stems[path.stem] == 1 else _relative(csv, path).as_posix()))
-    return scenes
+    names = {
+        file: path.stem if stems[path.stem] == 1 else _relative(csv, path).as_posix()
+        for file, path in references.items()
+    }
+    names |= {file: scene for file, (scene, _) in given.items()}
+    return [names[line.reference.resolve()] for line in lines]
 
 
 def _relative(csv: Path, path: Path) -> Path:

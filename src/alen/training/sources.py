@@ -118,7 +118,7 @@ class CachedPairs:
         progress: Called with (arrays done, arrays in all) of a cache while it is built.
 
     Raises:
-        DataError: One of them is empty, or a scene is in both.
+        DataError: One of them is empty, or a scene or a RAW file is in both.
     """
 
     def __init__(
@@ -144,6 +144,13 @@ class CachedPairs:
             )
         if scenes & others:
             raise DataError(f"Scenes are trained on and held out at once: {sorted(scenes & others)[:3]}.")
+        files, other_files = (
+            {path.resolve() for pair in part for path in (pair.short, pair.reference)} for part in (train, held_out)
+        )
+        if files & other_files:
+            raise DataError(
+                f"{min(files & other_files)}: is trained on and held out at once. Give all its pairs one scene."
+            )
         self._scenes = len(scenes)
 
     @property
@@ -214,7 +221,7 @@ def see_in_the_dark(
 
 
 def own(data: Path, cache: Path, *, progress: Callable[[int, int], None] | None = None) -> CachedPairs:
-    """Return pairs of the user's; every tenth scene, by name, is held out, and one of fewer than ten.
+    """Return pairs of the user's; every tenth scene, by name, is held out of all cameras, and one of fewer than ten.
 
     Args:
         data: CSV of the pairs, see `alen.data.own`; or a cache of them, as `alen data own` makes it.
@@ -229,12 +236,12 @@ def own(data: Path, cache: Path, *, progress: Callable[[int, int], None] | None 
         cache, pairs = data, PairCache.open(data).pairs
     else:
         pairs = tuple(own_pairs(data))
-    scenes = sorted({_scene(pair) for pair in pairs})
+    scenes = sorted({pair.scene for pair in pairs})
     held_out = set(scenes[min(HELD_OUT_EVERY // 2, len(scenes) - 1) :: HELD_OUT_EVERY])
     cameras = ", ".join(sorted({pair.camera for pair in pairs}))
     return CachedPairs(
-        [pair for pair in pairs if _scene(pair) not in held_out],
-        [pair for pair in pairs if _scene(pair) in held_out],
+        [pair for pair in pairs if pair.scene not in held_out],
+        [pair for pair in pairs if pair.scene in held_out],
         train_cache=cache,
         held_out_cache=cache,
         description=f"own pairs of short and long exposures: {cameras}",
