@@ -315,6 +315,7 @@ def test_eld_compares_mosaics(networks: list[str], tmp_path: Path, capsys: pytes
     assert {record.quantization for record in records} == {"none"}
     assert all(record.alpha is not None and 0.5 < record.alpha < 2 for record in records)
     assert set(next(iter(scores(records).values()))) == {200, None}
+    assert "- Ratio: known: from ISO speed × exposure time of both files;" in (out / "report.md").read_text()
     assert main([*arguments, "--weights", networks[1]]) == 1
     assert "compares mosaics" in capsys.readouterr().err
     gone = data / "SonyA7S2" / "scene-3" / "IMG_0005.ARW"
@@ -386,7 +387,9 @@ def test_records_follow_the_list(networks: list[str], tmp_path: Path, capsys: py
     arguments = ["evaluate", "pairs", "--data", str(table), "--out", str(out), "--weights", networks[0]]
     table.write_text("short,long,ratio,scene\ndark.dng,bright.dng,50,first\n")
     assert main(arguments) == 0
-    assert "| ×50 |" in (out / "report.md").read_text()
+    report = (out / "report.md").read_text()
+    assert "| ×50 |" in report
+    assert "- Ratio: known: as the list gives it, else from the exposure times of both files; estimated:" in report
     table.write_text("short,long,ratio,scene\ndark.dng,bright.dng,20,second\n")
     assert main(arguments) == 0
     known, estimated, anew = read_records(out / "records.jsonl")
@@ -474,6 +477,7 @@ def test_reports_stand_on_their_own(evaluated: Path) -> None:
         assert "cut off to 8 bits" in report
         assert "left out: no weights file was named (--lpips FILE)" in report
         assert "test: for reporting alone" in report
+        assert "known: from the exposure times in the files" in report
 
 
 def test_published_figures_are_marked_and_have_sources() -> None:
@@ -483,6 +487,10 @@ def test_published_figures_are_marked_and_have_sources() -> None:
     assert paper["ALEN", 300] == 28.66
     assert not {f.protocol for f in other_protocols("sid-sony-88")} & {"sid-sony-88", "sid-fuji"}
     assert other_protocols("sid-sony-val") == ()
+    for protocol in PROTOCOLS:  # a printed mean stands in a report once
+        figures = [*same_protocol(protocol), *other_protocols(protocol)]
+        printed = [(f.method, f.psnr_db, f.ssim, f.source) for f in figures if f.ratio is None]
+        assert len(set(printed)) == len(printed), protocol
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ Quantization = Literal["floor8", "round8", "none"]
 """How both pictures are stored before they are compared: 8 bits cut off, 8 bits rounded, or float."""
 
 RatioOrigin = Literal["known", "estimated"]
-"""Where the ratio comes from: the exposure times, or the short exposure alone."""
+"""Where the ratio comes from: what is known of the exposures, or the short exposure alone."""
 
 _ALPHA: Final = 1.09929682680944
 _BETA: Final = 0.018053968510807
@@ -205,7 +205,7 @@ def predict(
 
     Args:
         exposures: The pair.
-        known_ratio: Ratio by the exposure times.
+        known_ratio: The known ratio of the pair.
         origin: Which ratio to use.
         engine: The network.
         config: Its configuration: what it takes and gives.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 from alen.data.exposures import RawPair
 from alen.data.sid import MISALIGNED_SCENES, missing_files, sid_pairs
@@ -62,6 +62,8 @@ class SidProtocol:
     """Only the first short exposure of each burst: file names with ``_00_``."""
     left_out: tuple[str, ...] = ()
     """Scenes that are removed."""
+    known_ratio: ClassVar = "from the exposure times in the files' names, at most 300"
+    """Where the known ratio comes from, in words."""
 
     @property
     def domain(self) -> Domain:
@@ -99,7 +101,8 @@ class SidProtocol:
 class EldProtocol:
     """ELD, RAW to RAW: "A Physics-based Noise Formation Model for Extreme Low-light Raw Denoising", CVPR 2020.
 
-    Input: the short exposure, normalized, × ratio (100 or 200). Prediction: the linear camera RGB of a network with the
+    Input: the short exposure, normalized, × ratio: ISO speed × time of the long exposure over those of the short one,
+    which is near 100 or 200; in a second run it is estimated. Prediction: the linear camera RGB of a network with the
     target "camera", of each pixel the color its filter has, white balance undone: a denoised mosaic. It is clipped to
     [0, 1] and its brightness aligned by one factor, α = ⟨p, g⟩/⟨p, p⟩ over the pixels where the truth is below 1
     (https://github.com/Vandermode/ELD does the same), then clipped again. Truth: the long exposure at low ISO,
@@ -123,6 +126,8 @@ class EldProtocol:
     """Pairs it has; another number is a deviation."""
     split: Literal["test"] = "test"
     """ELD is for testing alone."""
+    known_ratio: ClassVar = "from ISO speed × exposure time of both files"
+    """Where the known ratio comes from, in words."""
 
     @property
     def domain(self) -> Domain:
@@ -170,6 +175,8 @@ class OwnProtocol:
     """Whether these images may decide on anything is up to who took them."""
     images: None = None
     """Any number."""
+    known_ratio: ClassVar = "as the list gives it, else from the exposure times of both files"
+    """Where the known ratio comes from, in words."""
 
     @property
     def domain(self) -> Domain:

@@ -96,7 +96,6 @@ _LEADERBOARD: Final = (
     Published("LDC", "sid-sony", None, 29.56, 0.799, _LDC),
     Published("EEMEFN", "sid-sony", None, 29.60, 0.795, _EEMEFN),
     Published("MCR", "sid-sony", None, 29.65, 0.797, _MCR, "R"),
-    Published("ALEN", "sid-sony", None, 29.86, 0.787, PAPER, note="on sid-sony-88"),
     Published("Lamba & Mitra", "sid-sony", None, 28.66, 0.790, _LAMBA),
     Published("DNF", "sid-sony", None, 30.62, 0.797, _DNF),
     Published("RAWMamba", "sid-sony", None, 30.76, None, _RAWMAMBA, "R", "about"),

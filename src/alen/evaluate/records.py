@@ -107,7 +107,7 @@ class Record:
     ratio: float
     """Exposure ratio that was used."""
     exposure_ratio: float
-    """Exposure ratio by the exposure times."""
+    """The pair's known exposure ratio."""
     alpha: float | None
     """Factor that aligned the brightness; None where the protocol aligns none."""
     psnr_db: float

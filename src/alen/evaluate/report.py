@@ -105,7 +105,7 @@ class Report:
         facts = [
             ("Images", f"{images}: {self.protocol.selection}"),
             ("Split", _SPLITS[self.protocol.split]),
-            ("Ratio", "known: from the exposure times; estimated: from the short exposure alone"),
+            ("Ratio", f"known: {self.protocol.known_ratio}; estimated: from the short exposure alone"),
             ("Quantization", _QUANTIZATION[first.quantization]),
             ("PSNR", "data range 1, of each image, then the mean over images (not pooled)"),
             ("SSIM", "Gaussian window 11 × 11, σ 1.5, per channel; MS-SSIM with the same window and five scales"),
