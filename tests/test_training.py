@@ -366,6 +366,7 @@ def test_a_released_run_has_its_card(photos: Path, tmp_path: Path) -> None:
     assert shipped.facts.steps == 1000 + TINY.steps
     assert list(shipped.facts.first_losses) == [float(row["loss"]) for row in _read(tmp_path / "run" / "log.csv")][:5]
     assert shipped.facts.scores == run.facts.scores
+    assert (run.facts.licence, shipped.facts.licence) == ("not stated", "Apache-2.0")
     for name, array in run.arrays.items():
         np.testing.assert_array_equal(shipped.arrays[name], _stored(name, array))
     release(tmp_path / "run", tmp_path / "second.safetensors", **words, first=_beside(tmp_path / "first", -2.5))

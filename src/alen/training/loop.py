@@ -286,6 +286,7 @@ def save_weights_of(
         photographs=source.scenes,
         recipe=recipe,
         scores=scores,
+        licence="not stated",  # that is up to whose data they were learned from
         data=source.description if config.sensor is None else f"{source.description} of a {config.sensor.name}",
     )
     save_weights(path, arrays, config.network, facts)

@@ -42,7 +42,7 @@ def release(
     photos: Path | None = None,
     cache: Path | None = None,
 ) -> None:
-    """Write the weights of a run with their card.
+    """Write the weights of a run with their card, under the licence of the project.
 
     A run that started from weights can be averaged with them: "Robust fine-tuning of zero-shot models", Wortsman et
     al., 2022, https://arxiv.org/abs/2109.01903. The average is judged anew, for which it takes the photographs.
@@ -83,6 +83,7 @@ def release(
         weights.facts,
         steps=earlier_steps + weights.facts.steps,
         scores=scores,
+        licence="Apache-2.0",
         hardware=hardware,
         data=data,
         limits=limits,
