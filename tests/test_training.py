@@ -208,6 +208,11 @@ def test_a_run_is_not_resumed_with_other_photographs(photos: Path, tmp_path: Pat
     longer = dataclasses.replace(config, steps=2)
     with pytest.raises(TrainingError, match=r"other photographs: 6 train, 1 held out, now 7 train, 1 held out"):
         train(longer, more, tmp_path / "run", workers=0, resume=True)
+    replaced = tmp_path / "replaced"
+    shutil.copytree(photos, replaced)
+    shutil.copy(replaced / "0.png", replaced / "1.png")
+    with pytest.raises(TrainingError, match=r"other photographs digest: \w{12}, now \w{12}\. Resume with those"):
+        train(longer, replaced, tmp_path / "run", workers=0, resume=True)
     moved = tmp_path / "moved"
     shutil.copytree(photos, moved)
     train(longer, moved, tmp_path / "run", workers=0, resume=True)

@@ -122,7 +122,7 @@ def check_data(run: Path, data: Mapping[str, Any]) -> None:
     for key, value in json.loads(json.dumps(data)).items():
         if key in facts and facts[key] != value:
             raise TrainingError(
-                f"{run}: was begun with other {key}: {_difference(facts[key], value)}. "
+                f"{run}: was begun with other {key.replace('_', ' ')}: {_difference(facts[key], value)}. "
                 "Resume with those it was begun with, or start a new run in another folder."
             )
 

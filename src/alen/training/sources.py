@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -80,8 +81,12 @@ class Photographs:
         return len(self._train)
 
     def facts(self) -> Mapping[str, Any]:
-        """Return how many photographs are trained on, and which are held out."""
-        return {"photographs": {"train": self.scenes, "held_out": [p.name for p in self._held_out]}}
+        """Return how many photographs are trained on, a digest of their names and sizes, and which are held out."""
+        files = "\n".join(f"{path.name} {path.stat().st_size}" for path in self._train)
+        return {
+            "photographs": {"train": self.scenes, "held_out": [p.name for p in self._held_out]},
+            "photographs_digest": hashlib.sha256(files.encode("utf-8", "surrogateescape")).hexdigest()[:12],
+        }
 
     def prepare(self) -> None:
         """Decode the photographs."""
