@@ -296,6 +296,25 @@ def test_finished_pictures_are_not_scored_as_mosaics(networks: list[str], tmp_pa
     check_network(_CAMERA, find_protocol("eld-SonyA7S2-x100"))
 
 
+def test_networks_for_the_other_filter_array_are_refused_before_the_first_image() -> None:
+    from alen.evaluate.pictures import check_network
+
+    for protocol in PROTOCOLS.values():
+        for cfa in ("bayer", "xtrans"):
+            network = dataclasses.replace(_UNET, cfa=cfa, target="camera")
+            if protocol.cfa in (None, cfa):
+                check_network(network, protocol)
+            else:
+                with pytest.raises(WeightsError, match=f"is of {protocol.cfa} mosaics, .* made for {cfa}"):
+                    check_network(network, protocol)
+    assert {name: protocol.cfa for name, protocol in PROTOCOLS.items() if protocol.cfa != "bayer"} == {
+        "sid-fuji-524": "xtrans",
+        "sid-fuji-94": "xtrans",
+        "sid-fuji-val": "xtrans",
+        "pairs": None,
+    }
+
+
 def test_mosaics_are_compared_by_planes(sony: Path) -> None:
     pair = find_protocol("sid-sony-598").pairs(sony)[0]
     whole, square = (read_pair(pair, "mosaic", crop).truth for crop in (None, 64))

@@ -240,6 +240,11 @@ def check_network(config: AlenConfig | SidUnetConfig, protocol: Protocol) -> Non
             f"{protocol.name} compares mosaics, but these weights paint finished pictures (target srgb). Name weights "
             'with the target "camera".'
         )
+    if protocol.cfa not in (None, config.cfa):
+        raise WeightsError(
+            f"{protocol.name} is of {protocol.cfa} mosaics, but these weights are made for {config.cfa}. Name weights "
+            "for its camera."
+        )
 
 
 def _run(exposures: Exposures, ratio: float, engine: Engine, config: AlenConfig | SidUnetConfig) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final, Literal
 
+from alen.cfa import FilterArray
 from alen.data.exposures import RawPair
 from alen.data.sid import MISALIGNED_SCENES, missing_files, sid_pairs
 from alen.errors import DataError, SettingsError
@@ -69,6 +70,11 @@ class SidProtocol:
     def domain(self) -> Domain:
         """Finished pictures are compared."""
         return "picture"
+
+    @property
+    def cfa(self) -> FilterArray:
+        """Filter array of the camera."""
+        return "bayer" if self.subset == "sony" else "xtrans"
 
     @property
     def crop_px(self) -> int | None:
@@ -135,6 +141,11 @@ class EldProtocol:
         return "mosaic"
 
     @property
+    def cfa(self) -> FilterArray:
+        """Filter array of all its cameras."""
+        return "bayer"
+
+    @property
     def selection(self) -> str:
         """Which images, in a sentence."""
         part = "whole frames" if self.crop_px is None else f"central {self.crop_px // 2}² packed pixels"
@@ -175,6 +186,8 @@ class OwnProtocol:
     """Whether these images may decide on anything is up to who took them."""
     images: None = None
     """Any number."""
+    cfa: None = None
+    """Any filter array."""
     known_ratio: ClassVar = "as the list gives it, else from the exposure times of both files"
     """Where the known ratio comes from, in words."""
 
