@@ -216,9 +216,9 @@ def _run(config: TrainingConfig, source: Source, options: Options, what: str) ->
             )
     except KeyboardInterrupt:
         saved = steps_done(options.out / "checkpoint.safetensors")
-        if saved:
+        if is_first and saved:
             complain(f"interrupted; go on from step {saved:,} with the same command and --resume.")
-        else:
+        elif is_first:  # alone: while the others end, it may still be saving
             complain("interrupted before anything was saved; start again with the same command.")
         return INTERRUPTED
     if is_first:
