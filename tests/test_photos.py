@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,14 @@ def test_exposure_and_truth_agree(phase: str, ratio: float) -> None:
     unclipped = scene.rgb < gains * np.float32(ratio)
     np.testing.assert_allclose(truth[unclipped], scene.rgb[unclipped], rtol=1e-5)
     np.testing.assert_allclose(truth[~unclipped], np.broadcast_to(gains * ratio, truth.shape)[~unclipped], rtol=1e-5)
+
+
+def test_copies_of_photographs_held_out_are_not_trained_on(folder: Path, tmp_path: Path) -> None:
+    """A folder with a backup in it would else be judged by what it is trained on."""
+    shutil.copytree(folder, tmp_path / "photographs" / "a")
+    shutil.copytree(folder, tmp_path / "photographs" / "b")
+    source = Photographs(tmp_path / "photographs", tmp_path / "cache")
+    assert source.facts()["photographs"] == {"train": 26 - 2 * 2, "held_out": ["photo-02.png", "photo-07.png"]}
 
 
 def test_of_few_photographs_the_last_is_held_out(tmp_path: Path) -> None:

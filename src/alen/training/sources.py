@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -55,7 +56,7 @@ class Source(Protocol):
 
 
 class Photographs:
-    """Clean photographs, unprocessed, with simulated noise; a fixed tenth is held out.
+    """Clean photographs, unprocessed, with simulated noise; a fixed tenth is held out, and copies of these left out.
 
     Args:
         folder: Folder of the photographs.
@@ -68,7 +69,8 @@ class Photographs:
     description = "photographs, unprocessed to camera RGB, with simulated sensor noise"
 
     def __init__(self, folder: Path, cache: Path) -> None:
-        self._train, self._held_out = split(find_photos(folder))
+        train, self._held_out = split(find_photos(folder))
+        self._train = _without_copies(train, self._held_out)
         if not self._train or all(photo.suffix.lower() == ".hdr" for photo in self._held_out):
             raise DataError(
                 f"{folder}: at least two photographs are needed that are no HDR panoramas, one of them to judge by."
@@ -252,6 +254,18 @@ def own(data: Path, cache: Path, *, progress: Callable[[int, int], None] | None 
         description=f"own pairs of short and long exposures: {cameras}",
         progress=progress,
     )
+
+
+def _without_copies(train: Sequence[Path], held_out: Sequence[Path]) -> list[Path]:
+    """Return the files to train on that are no copies, byte for byte, of one held out."""
+    of_size: dict[int, list[Path]] = {}
+    for path in held_out:
+        of_size.setdefault(path.stat().st_size, []).append(path)
+    return [
+        path
+        for path in train
+        if not any(filecmp.cmp(path, other, shallow=False) for other in of_size.get(path.stat().st_size, ()))
+    ]
 
 
 def _scene(pair: RawPair) -> tuple[str, str]:
