@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -419,6 +420,23 @@ def test_records_follow_the_list(networks: list[str], tmp_path: Path, capsys: py
     (step,) = work.steps()
     assert step.measured == 0
     assert {(r.scene, r.exposure_ratio) for r in step.records} == {(pair.scene, pair.ratio)} == {("second", 20)}
+
+
+def test_networks_of_one_name_are_told_apart(networks: list[str], tmp_path: Path) -> None:
+    write_exposure(tmp_path / "dark.dng", relative=0.02, time_s=0.2)
+    write_exposure(tmp_path / "bright.dng")
+    table, out = tmp_path / "pairs.csv", tmp_path / "out"
+    table.write_text("short,long\ndark.dng,bright.dng\n")
+    runs = [tmp_path / seed / "sid-sony" / "weights.safetensors" for seed in ("first", "second")]
+    for run, network in zip(runs, networks, strict=False):
+        run.parent.mkdir(parents=True)
+        shutil.copy(network, run)
+    arguments = ["evaluate", "pairs", "--data", str(table), "--out", str(out), "--ratio", "known", "--weights"]
+    for names, chosen in (({"sid-sony"}, runs[:1]), ({f"sid-sony-{load_weights(run).digest}" for run in runs}, runs)):
+        assert main([*arguments, *map(str, chosen)]) == 0
+        rows = re.findall(r"^\| (\S+) \| known \|", (out / "report.md").read_text(), re.MULTILINE)
+        assert (set(rows), len(rows)) == (names, len(names))  # also where the figures come from the records
+    assert len(read_records(out / "records.jsonl")) == 2
 
 
 def test_both_engines_agree(sony: Path, networks: list[str]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -87,7 +89,7 @@ def run(
         threads=threads,
         lpips=lpips,
     )
-    networks = [_named(load_weights(path), path) for path in map(find_weights, weights)]
+    networks = _named([(load_weights(path), path) for path in map(find_weights, weights)])
     selection = select(chosen, data, is_partial=partial)
     folder = out if out is not None else Path("evaluation") / chosen.name
     work = Run(chosen, selection, networks, settings, folder)
@@ -131,9 +133,19 @@ def run(
     return FAILED if failures else OK
 
 
-def _named(weights: Weights, path: Path) -> Weights:
-    """Return weights under the name of their run if that is where they lie: all runs call them "weights"."""
-    return replace(weights, name=path.absolute().parent.name) if path.name == "weights.safetensors" else weights
+def _named(loaded: Sequence[tuple[Weights, Path]]) -> list[Weights]:
+    """Return weights under the names of their runs where they lie in one, for all runs call them "weights".
+
+    Those that share a name get their digests behind it.
+    """
+    names = [
+        path.absolute().parent.name if path.name == "weights.safetensors" else weights.name for weights, path in loaded
+    ]
+    counts = Counter(names)
+    return [
+        replace(weights, name=name if counts[name] == 1 else f"{name}-{weights.digest}")
+        for (weights, _), name in zip(loaded, names, strict=True)
+    ]
 
 
 class _Clock:

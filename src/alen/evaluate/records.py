@@ -183,9 +183,16 @@ def _exposure_ratio(pair: RawPair) -> float:
     return round(pair.ratio, 4)
 
 
-def _renamed(record: Record, pair: RawPair) -> Record:
-    """Return a record with what the list says now about its pair: a name or a scene decides about no figure."""
-    return replace(record, image=pair.name, scene=pair.scene, camera=pair.camera, exposure_ratio=_exposure_ratio(pair))
+def _renamed(record: Record, pair: RawPair, network: Weights) -> Record:
+    """Return a record with what its pair and its weights are called now: a name or a scene decides about no figure."""
+    return replace(
+        record,
+        image=pair.name,
+        scene=pair.scene,
+        camera=pair.camera,
+        exposure_ratio=_exposure_ratio(pair),
+        weights=network.name,
+    )
 
 
 def fingerprint(pair: RawPair) -> str:
@@ -332,7 +339,7 @@ class Run:
                 except (AlenError, OSError) as error:
                     failures.append(Failure(pair.name, f"{network.name}: {error}"))
                     continue
-            records.append(_renamed(record, pair))
+            records.append(_renamed(record, pair, network))
         return Step(pair.name, tuple(records), tuple(failures), measured)
 
     def crop_path(self, record: Record) -> Path:
