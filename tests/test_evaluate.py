@@ -18,13 +18,14 @@ from safetensors.numpy import save_file
 from alen.cfa import CFA, mosaic_from_rgb
 from alen.cli import main
 from alen.config import AlenConfig, SidUnetConfig
+from alen.data.exposures import RawPair
 from alen.dng import write_cfa_dng
 from alen.errors import DataError, SettingsError, WeightsError
 from alen.evaluate.lpips import Lpips
 from alen.evaluate.pictures import align_brightness, oetf_bt709, predict, quantize, read_pair, render_as_libraw
 from alen.evaluate.protocols import PROTOCOLS, find_protocol, select
 from alen.evaluate.published import PUBLISHED, other_protocols, same_protocol
-from alen.evaluate.records import Record, Run, Settings, make_engine, read_records
+from alen.evaluate.records import Record, Run, Settings, fingerprint, make_engine, read_records
 from alen.evaluate.summary import bootstrap_mean, differences, scores
 from alen.models.alen import Alen
 from alen.models.sid_unet import SidUnet
@@ -397,6 +398,20 @@ def test_own_pairs_are_scored(networks: list[str], tmp_path: Path) -> None:
     assert main([*arguments, "--engine", "torch", "--weights", networks[0]]) == 0
     assert len(read_records(out / "records.jsonl")) == 4
     assert base64.b64encode(crops[0].read_bytes()).decode() in (out / "report.html").read_text()
+
+
+def test_frames_of_a_burst_have_fingerprints_of_their_own(tmp_path: Path) -> None:
+    """Taken in the same second they may differ in their pixels alone."""
+    head = bytes(1 << 17)
+    prints = set()
+    for name, pixels in (("a", head), ("b", b"\1" + head[1:]), ("c", head)):
+        path = tmp_path / name
+        path.write_bytes(head + pixels)
+        pair = RawPair(
+            name=name, scene="s", camera="c", short=path, reference=path, short_s=1.0, reference_s=1.0, ratio=1.0
+        )
+        prints.add(fingerprint(pair))
+    assert len(prints) == 2  # copies are the same
 
 
 def test_records_follow_the_list(networks: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,6 +38,9 @@ from alen.weights import Weights
 MAX_PSNR_DB: Final = 150.0
 """What equal pictures are recorded with, whose PSNR is infinite."""
 
+_SAMPLED_BYTES: Final = 1 << 16
+"""Of each part of a file that `fingerprint` looks at."""
+
 EngineName = Literal["auto", "openvino", "torch"]
 """What runs the networks; "auto" is OpenVINO for the attention network on Bayer mosaics, torch for the others."""
 
@@ -196,9 +199,10 @@ def _renamed(record: Record, pair: RawPair, network: Weights) -> Record:
 
 
 def fingerprint(pair: RawPair) -> str:
-    """Return 12 hexadecimal digits that tell the files of a pair from others: of their sizes and first 64 KiB.
+    """Return 12 hexadecimal digits that tell the files of a pair from others: of their sizes, begins, middles and ends.
 
-    The head of a RAW file holds the time it was taken, so two photographs have two fingerprints, wherever they lie.
+    The head of a RAW file holds the time it was taken, but in seconds: what tells the frames of a burst apart is the
+    noise of their pixels.
 
     Raises:
         OSError: A file cannot be read.
@@ -206,7 +210,11 @@ def fingerprint(pair: RawPair) -> str:
     digest = hashlib.sha256()
     for path in (pair.short, pair.reference):
         with path.open("rb") as file:
-            digest.update(path.stat().st_size.to_bytes(8, "little") + file.read(1 << 16))
+            size = path.stat().st_size
+            digest.update(size.to_bytes(8, "little"))
+            for start in (0, size // 2, max(size - _SAMPLED_BYTES, 0)):
+                file.seek(start)
+                digest.update(file.read(_SAMPLED_BYTES))
     return digest.hexdigest()[:12]
 
 
