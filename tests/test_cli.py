@@ -1010,6 +1010,7 @@ def test_interrupting_a_training(
     save_file({"a": np.zeros(1)}, "r/checkpoint.safetensors", metadata={"step": "1500"})
     assert main(["train", "camera", "--photos", "p", "--out", "r", "--resume"]) == 130
     assert "go on from step 1,500 with the same command and --resume" in capsys.readouterr().err
-    monkeypatch.setenv("RANK", "1")  # of several processes the first alone knows, and tells
+    monkeypatch.setenv("WORLD_SIZE", "2")  # of several processes the first alone knows, and tells
+    monkeypatch.setenv("RANK", "1")
     assert main(["train", "camera", "--photos", "p", "--out", "r", "--resume"]) == 130
     assert capsys.readouterr() == ("", "")

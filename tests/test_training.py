@@ -27,6 +27,7 @@ from alen.training import loop
 from alen.training.checkpoint import steps_done
 from alen.training.config import Drop, Stage, TrainingConfig
 from alen.training.loop import StepReport, learning_rate_at
+from alen.training.processes import place_among_processes
 from alen.training.recipes import camera
 from alen.training.release import release
 from alen.training.sources import Photographs
@@ -430,6 +431,14 @@ def test_a_device_that_is_not_there(photos: Path, tmp_path: Path) -> None:
     for name in ("cuda:99", "mps", "toaster"):
         with pytest.raises(DeviceError, match=name.split(":")[0]):
             train(TINY, photos, tmp_path / "run", workers=0, device=name)
+
+
+def test_a_process_that_is_alone_writes(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a cluster's scripts leave in the environment."""
+    monkeypatch.setenv("RANK", "1")
+    assert train(dataclasses.replace(TINY, steps=1, validate_every=1), photos, tmp_path / "run", workers=0).is_file()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert place_among_processes() == (1, 2)
 
 
 @pytest.mark.parametrize("others", [{"threads": 0}, {"workers": -1}])

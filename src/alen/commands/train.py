@@ -190,14 +190,14 @@ def _run(config: TrainingConfig, source: Source, options: Options, what: str) ->
     from alen.training.checkpoint import steps_done
     from alen.training.loop import check_folder, initial_weights_of
     from alen.training.loop import train as run_training
-    from alen.training.processes import find_device
+    from alen.training.processes import find_device, place_among_processes
 
     check_folder(options.out, resume=options.resume)  # before anything is announced
     find_device(options.device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
     if options.init is not None:
         initial_weights_of(options.init, config.network)
     config = config.in_steps(source.scenes)
-    is_first = os.environ.get("RANK", "0") == "0"
+    is_first = place_among_processes()[0] == 0
     if is_first:
         print(f"{what} for {config.steps:,} steps; the run is in {options.out}", flush=True)
     progress = _TrainingProgress(config.steps, watched=is_first and sys.stderr.isatty())

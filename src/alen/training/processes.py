@@ -41,7 +41,7 @@ class Processes:
         Raises:
             DeviceError: The device is not there.
         """
-        rank, count = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        rank, count = place_among_processes()
         found = find_device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
         if count > 1:
             if found.type == "cuda":
@@ -77,6 +77,15 @@ class Processes:
         self.wait()
         if self.count > 1:
             dist.destroy_process_group()
+
+
+def place_among_processes() -> tuple[int, int]:
+    """Return the number of this process, from 0, and how many there are, as torchrun has set them.
+
+    A process that is alone is the first, whatever a cluster's scripts have left in RANK: else nobody would write.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    return (int(os.environ.get("RANK", "0")) if count > 1 else 0), count
 
 
 def computes_bfloat16(device: str) -> bool:
