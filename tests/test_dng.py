@@ -89,6 +89,9 @@ def test_an_independent_reader_agrees(compress: bool) -> None:
     assert tags["CalibrationIlluminant1"] == 21
     assert tags["BlackLevelRepeatDim"] == (2, 2)
     assert tags["ColorMatrix1"][:2] == (7034 // 2, 10_000 // 2)
+    matrix = page.tags["ColorMatrix1"]
+    assert matrix.dtype == 10  # SRATIONAL: others would read negative entries as large ones
+    np.testing.assert_allclose(np.divide(matrix.value[::2], matrix.value[1::2]).reshape(3, 3), XYZ2CAM, atol=1e-4)
     assert tags["AsShotNeutral"] == (8, 17, 1, 1, 8, 13)
     assert {"DNGVersion", "UniqueCameraModel", "BaselineExposure", "Make", "Model"} <= set(tags)
 

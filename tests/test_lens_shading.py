@@ -135,7 +135,9 @@ def _damaged() -> dict[str, bytes]:
         "a point too many": opcodes(opcode(np.ones((1, 513), np.float32))),
         "gains that multiply to nonsense": opcodes(*[opcode(np.full((1, 1), 100, np.float32))] * 20),
         "endless": opcodes(*[opcode(np.ones((1, 1), np.float32))] * 65),
+        "zero": opcodes(opcode(np.where(_grid(0) == _grid(0).min(), np.float32(0), _grid(0)))),
         "no spacing": opcodes(opcode(_grid(0), v=0.0)),
+        "no spacing of columns": opcodes(opcode(_grid(0), h=0.0)),
         "spacing not a number": opcodes(opcode(_grid(0), h=float("nan"))),
         "noise": np.random.default_rng(0).bytes(400),
     }
@@ -144,6 +146,17 @@ def _damaged() -> dict[str, bytes]:
 @pytest.mark.parametrize("name", _damaged())
 def test_of_a_damaged_list_nothing_is_used(name: str) -> None:
     assert read_lens_shading(_damaged()[name], CFA.bayer("RGGB"), 60, 80) == (None, ("a damaged list",))
+
+
+@pytest.mark.parametrize("shape", [(1, 7), (5, 1)])
+def test_maps_of_a_single_row_or_column_are_read(shape: tuple[int, int]) -> None:
+    """Their spacing along it says nothing, and may be 0."""
+    gains = _grid(3, shape)
+    single = "v" if shape[0] == 1 else "h"
+    shading, others = read_lens_shading(opcodes(opcode(gains, **{single: 0.0})), CFA.bayer("RGGB"), 60, 80)
+    assert others == ()
+    assert shading is not None
+    np.testing.assert_array_equal(shading.maps[0][0].gains, gains)
 
 
 def test_an_empty_list_asks_for_nothing() -> None:

@@ -4,6 +4,7 @@ import itertools
 import os
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,11 @@ from PIL import Image
 
 from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb, pack
 from alen.color import cam2rgb_from_xyz2cam
-from alen.dng import read_directories, write_cfa_dng
+from alen.dng import Field, encode_exif, read_directories, write_cfa_dng
 from alen.errors import AlenError, CorruptRawError, NotRawError, RawError, RawNotFoundError, UnsupportedRawError
 from alen.levels import normalize
 from alen.raw import read_header, read_raw, render_reference
+from alen.raw.metadata import Tags, camera_name, exif_block, read_exposure, read_tags
 
 # ColorMatrix2 (D65) of the Canon EOS 6D, as Adobe's DNG files have it.
 XYZ2CAM = ((0.7034, -0.0804, -0.1014), (-0.4420, 1.2564, 0.2058), (-0.0851, 0.1994, 0.5758))
@@ -29,6 +31,9 @@ SETTINGS: dict[str, Any] = {
     "white_balance": (2.125, 1.0, 1.625),
     "xyz2cam": XYZ2CAM,
 }
+
+_NOTHING_KNOWN = SimpleNamespace(iso_speed=0.0, shutter_speed=0.0, aperture=0.0, focal_length=0.0)
+"""As LibRaw tells it."""
 
 BAD_FILES = {
     "Canon-R6-pruned.CR3": CorruptRawError,
@@ -165,6 +170,62 @@ def test_exposure_camera_and_exif_are_kept() -> None:
     assert (exif[271], exif[272], exif[274]) == ("Maker", "Maker Model 7", 1)  # 1: pictures are written upright
     assert exif.get_ifd(34665)[33434] == pytest.approx(1 / 30)
     assert exif.get_ifd(34665)[34866] == 102_400
+
+
+@pytest.mark.parametrize(("tag", "field"), [(33434, "exposure_time_s"), (33437, "aperture"), (34855, "iso")])
+def test_a_zero_stands_for_what_is_not_known(tag: int, field: str) -> None:
+    """Of a lens without contacts, say; pictures do not hand it on, and the rest is kept."""
+    fields = {tag: Field.fractions((0,)) if tag != 34855 else Field(3, (0,)), 36867: Field.ascii("2026:01:02 03:04:05")}
+    tags = Tags(exif=fields)
+    exposure = read_exposure(SimpleNamespace(other=_NOTHING_KNOWN), tags)
+    assert getattr(exposure, "time_s" if field == "exposure_time_s" else field) is None
+    block = exif_block(tags, exposure)
+    assert block is not None
+    kept = read_directories(block)[0].exif
+    assert tag not in kept
+    assert kept[36867].text() == "2026:01:02 03:04:05"
+
+
+def test_a_camera_without_maker_and_model_has_its_unique_name() -> None:
+    data = without(without(dng(random_mosaic(24, 36), camera="Maker Model 7"), 271), 272)
+    assert read_raw(data).camera == "Maker Model 7"
+    assert read_raw(without(data, 50708)).camera == "unknown camera"
+
+
+def _exif_of_a_camera() -> bytes:
+    return encode_exif(
+        {271: Field.ascii("FUJIFILM"), 272: Field.ascii("X-T5")}, {33434: Field.fractions((1 / 60,))}, {}
+    )
+
+
+def test_metadata_of_a_raf_are_in_its_preview() -> None:
+    """Its header tells where the JPEG lies."""
+    jpeg = b"\xff\xd8\xff\xe1\0\0Exif\0\0" + _exif_of_a_camera()
+    head = bytearray(b"FUJIFILMCCD-RAW ".ljust(148, b"\0"))
+    struct.pack_into(">2I", head, 84, len(head), len(jpeg))
+    tags = read_tags(bytes(head) + jpeg, [])
+    assert camera_name(tags, []) == "FUJIFILM X-T5"
+    assert tags.number(33434) == pytest.approx(1 / 60)
+    assert read_tags(bytes(head), []) == read_tags(bytes(head[:90]), []) == read_tags(b"other".ljust(200, b"\0"), [])
+    assert camera_name(read_tags(bytes(head), []), []) == "unknown camera"
+
+
+def test_metadata_of_a_cr3_are_in_its_boxes() -> None:
+    """IFD 0, the Exif IFD and the GPS IFD: blocks of their own, in a box of Canon's in the movie's."""
+
+    def box(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I4s", 8 + len(body), kind) + body
+
+    def block(fields: dict[int, Field]) -> bytes:
+        return encode_exif(fields, {}, {})
+
+    inside = box(b"CMT1", block({272: Field.ascii("Canon EOS R6")})) + box(b"CNCV", b"other")
+    inside += box(b"CMT2", block({33434: Field.fractions((1 / 60,))})) + box(b"CMT4", block({1: Field.ascii("N")}))
+    data = box(b"ftyp", b"crx \0\0\0\1crx isom") + box(b"moov", box(b"uuid", bytes(16) + inside)) + box(b"mdat", b"")
+    tags = read_tags(data, [])
+    assert camera_name(tags, []) == "Canon EOS R6"
+    assert tags.number(33434) == pytest.approx(1 / 60)
+    assert tags.gps[1].text() == "N"
 
 
 def test_what_is_not_known_is_none() -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
 import alen.recovery
-from alen.cfa import FilterArray, mosaic_from_rgb, pack_any, pack_picture, reference, unpack_any
+from alen.cfa import PLANE_COLORS, FilterArray, mosaic_from_rgb, pack_any, pack_picture, reference, unpack_any
 from alen.engines import PlanesArray
 from alen.noise_level import NoiseLevel
 from alen.recovery import Recovery, recover
@@ -60,6 +60,43 @@ def test_as_written_out(cfa: FilterArray, size: tuple[int, int]) -> None:
     share = uniform_filter(share, 3, mode="nearest")
     by_hand = picture + unpack_any(difference * share, sensor)[..., None]
     np.testing.assert_allclose(recover(picture, planes, _SATURATION[cfa], _NOISE), by_hand, atol=2e-5)
+
+
+@pytest.mark.parametrize("cfa", ["bayer", "xtrans"])
+def test_shares_of_colors_as_written_out(cfa: FilterArray) -> None:
+    """Covariance over variance in squares of 5 × 5 packed pixels, as if all colors had the noise in common, besides."""
+    sensor = reference(cfa)
+    side, size = sensor.packed_side, (40, 56)
+    rng = np.random.default_rng(5)
+    base = rng.normal(0, 1, (*size, 3)) @ np.array([[1, 0.6, -0.8], [0.3, 1, 0.2], [0.1, -0.5, 1]])
+    picture = (0.4 + 0.02 * base.repeat(side, axis=0).repeat(side, axis=1)).astype(np.float32)
+    picture[:, : side * 20] = 0.4  # flat: all get the same
+    planes = pack_picture(picture, _SATURATION[cfa].size)
+    lost = rng.normal(0, 0.3, planes.shape).astype(np.float32)  # far above the noise: all of it is given back but 1.5 %
+    noise = NoiseLevel(gain=1e-3, read_variance=1e-5)
+    own = [
+        picture[..., color].reshape(size[0], side, size[1], side).mean(axis=(1, 3), dtype=float) for color in range(3)
+    ]
+
+    def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(uniform_filter(np.pad(values, 2, mode="edge"), 5)[2:-2, 2:-2])
+
+    in_common = 16 * (1e-3 * mean(own[1]) / 4 + 1e-5)
+    together = [[mean(a * b) - mean(a) * mean(b) + in_common for b in own] for a in own]
+    given = recover(picture, planes + lost, _SATURATION[cfa], noise) - picture
+    colors = ["RGB".index(color) for color in PLANE_COLORS[cfa]]
+    alone = np.zeros_like(given)  # what a color lost itself, it gets
+    for color in range(3):
+        of_color = np.array([plane == color for plane in colors])[:, None, None]
+        places = unpack_any(np.broadcast_to(of_color, planes.shape), sensor)
+        alone[places, color] = given[places, color]
+    for of in range(3):
+        lost_by = alone[..., of]
+        for color in range(3):
+            share = np.clip(together[color][of] / together[of][of], -1.5, 1.5) if color != of else np.ones(size)
+            expected = lost_by * share.repeat(side, axis=0).repeat(side, axis=1)
+            places = lost_by != 0
+            np.testing.assert_allclose(given[places, color], expected[places], atol=2e-3)
 
 
 @pytest.mark.parametrize("cfa", ["bayer", "xtrans"])

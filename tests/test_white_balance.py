@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.ndimage import map_coordinates
 
 from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb, pack
 from alen.color import develop
@@ -12,7 +13,7 @@ from alen.demosaic import demosaic_malvar
 from alen.errors import SettingsError
 from alen.levels import amplify, estimate_ratio, normalize
 from alen.raw import read_raw
-from alen.white_balance import daylight_xy, estimate_white_balance, planckian_xy
+from alen.white_balance import _BIN, _BINS, _interpolate, daylight_xy, estimate_white_balance, planckian_xy
 
 # DNG color matrices for daylight: Sony ILCE-7SM2, Canon EOS 550D.
 SONY = np.array(((0.6640, -0.1847, -0.0503), (-0.5238, 1.3010, 0.2474), (-0.0993, 0.1673, 0.6527)))
@@ -291,3 +292,10 @@ def test_a_real_dark_frame_is_left_alone(shared_data: Path) -> None:
     assert (
         estimate_white_balance(normalize(raw.mosaic, raw.cfa, raw.black_level, raw.white_level), raw.cfa, SONY) is None
     )
+
+
+def test_scores_between_bins_are_bilinear() -> None:
+    table, rng = np.random.default_rng(0).random((_BINS, _BINS)), np.random.default_rng(1)
+    red, blue = rng.uniform(-1.9, 1.9, (2, 500))
+    places = np.stack([red, blue]) / _BIN + _BINS // 2
+    np.testing.assert_allclose(_interpolate(table, red, blue), map_coordinates(table, places, order=1), atol=1e-9)
