@@ -164,6 +164,14 @@ def test_of_a_list_that_is_cut_off_the_beginning_is_taken() -> None:
     assert read_listed_pixels(_opcodes(), mosaic, 0, 0)[1] == ()
 
 
+def test_lists_are_bounded_together() -> None:
+    """A two-hundredth of the frame: of 2,400 pixels twelve."""
+    lists = [_list([(row, column) for column in range(5)]) for row in (3, 9, 20, 30)]
+    places, others = read_listed_pixels(_opcodes(*lists), _mosaic(40, 60), 0, 0, is_as_stored=True)
+    assert places.tolist() == [60 * row + column for row in (3, 9) for column in range(5)]
+    assert others == ("a damaged opcode 5",)
+
+
 def test_rectangles_may_reach_beyond_the_frame_or_be_empty() -> None:
     opcodes = _opcodes(_list([(-1, 5), (60, 5), (5, -1), (5, 80)], (-5, 3, 2, 4), (9, 9, 9, 20), (30, 20, 20, 30)))
     places, others = read_listed_pixels(opcodes, _mosaic(60, 80), 0, 0)
