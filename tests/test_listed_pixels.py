@@ -6,6 +6,7 @@ import dataclasses
 import io
 import struct
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -243,3 +244,15 @@ def test_a_crafted_list_takes_little_time() -> None:
     defective_pixels_at(mosaic, CFA.xtrans(), places)
     assert len(places) == 240 * 245
     assert time.perf_counter() - start < 10
+
+
+def test_a_crafted_list_takes_little_memory() -> None:
+    """Rectangles that are too many are told from their sides, before their pixels are listed."""
+    mosaic = np.zeros((300, 400), np.uint16)
+    opcodes = _opcodes(_list([], *[(0, 0, 300, 400)] * 100))
+    tracemalloc.start()
+    places, others = read_listed_pixels(opcodes, mosaic, 0, 0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (len(places), others) == (0, ("a damaged opcode 5",))
+    assert peak < 2_000_000  # the pixels of one rectangle take half of that, those of all a hundred megabytes
