@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import rawpy
 import tifffile
+from numpy.testing import assert_array_equal
 from PIL import Image
 
 from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb, pack
@@ -19,6 +20,7 @@ from alen.dng import Field, encode_exif, read_directories, write_cfa_dng
 from alen.errors import AlenError, CorruptRawError, NotRawError, RawError, RawNotFoundError, UnsupportedRawError
 from alen.levels import normalize
 from alen.raw import read_header, read_raw, render_reference
+from alen.raw.containers import boxes
 from alen.raw.metadata import Tags, camera_name, exif_block, read_exposure, read_tags
 
 # ColorMatrix2 (D65) of the Canon EOS 6D, as Adobe's DNG files have it.
@@ -533,6 +535,30 @@ def test_a_linear_dng_is_refused(tmp_path: Path) -> None:
 def test_odd_dngs_are_refused(change: tuple[int, int], error: type[AlenError], words: str, tmp_path: Path) -> None:
     data = with_entry(dng(random_mosaic(24, 36)), change[0], value=change[1])
     assert words in assert_refused(data, error, tmp_path, "odd.dng")
+
+
+def test_floating_point_mosaics_are_refused(tmp_path: Path) -> None:
+    data = with_entry(dng(random_mosaic(24, 36), compress=False), 50711, new_tag=339, value=3)  # SampleFormat
+    assert "floating point" in assert_refused(data, UnsupportedRawError, tmp_path, "float.dng")
+
+
+def test_a_file_of_several_strips_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    """The last one counts."""
+    mosaic = random_mosaic(96, 128)
+    extra = [(50706, 1, 4, b"\1\4\0\0", True), (33421, 3, 2, (2, 2), True), (33422, 1, 4, b"\0\1\1\2", True)]
+    data = tiff_bytes(mosaic, photometric="cfa", rowsperstrip=16, extratags=extra, metadata=None)
+    assert_array_equal(read_raw(data).mosaic, mosaic)
+    assert "cut off" in assert_refused(data[:-100], CorruptRawError, tmp_path, "cut.dng")
+
+
+def test_boxes_end_where_they_make_no_sense() -> None:
+    whole = struct.pack(">I4s", 12, b"free") + b"1234" + struct.pack(">I4sQ", 1, b"mdat", 20) + b"5678"
+    assert list(boxes(whole, 0, len(whole))) == [(b"free", 8, 12), (b"mdat", 28, 32)]
+    last = whole + struct.pack(">I4s", 0, b"uuid") + b"90"  # to the end
+    assert list(boxes(last, 0, len(last)))[-1] == (b"uuid", 40, 42)
+    for size in (2, 7):  # smaller than its own head
+        broken = whole + struct.pack(">I4s", size, b"moov") + bytes(20)
+        assert list(boxes(broken, 0, len(broken))) == list(boxes(whole, 0, len(whole)))
 
 
 @pytest.mark.parametrize(("marker", "offset"), [(b"\xff\xc3", 4), (b"\xff\xc4", 8), (b"\xff\xda", 3)])
