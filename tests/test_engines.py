@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
 import pytest
 import torch
 import torch.nn.functional as F
@@ -28,6 +27,7 @@ from alen.errors import DeviceError, SettingsError, WeightsError
 from alen.metrics import psnr
 from alen.models.alen import Alen, pyramid
 from alen.models.sid_unet import SidUnet
+from alen.openvino_runtime import ov
 from alen.weights import TrainingFacts, Weights, find_weights, load_weights, shipped_names
 
 _CONFIGS = {

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-import openvino as ov
 import pytest
 import tifffile
 import torch
@@ -26,6 +25,7 @@ from alen.models.alen import Alen
 from alen.models.layers import eotf_srgb
 from alen.models.sid_unet import SidUnet
 from alen.onnx_file import build_onnx
+from alen.openvino_runtime import ov
 from alen.raw import read_raw
 from alen.sample import make_sample
 from alen.weights import TrainingFacts, Weights, find_weights, load_weights

@@ -38,6 +38,15 @@ def test_enhancing_needs_no_torch() -> None:
     assert _run(code) == "ok"
 
 
+def test_nobody_is_told() -> None:
+    """OpenVINO's model converter reports its import to Google Analytics; it stays usable, and its telemetry, too."""
+    code = (
+        "import sys; import alen.engines.openvino, alen.developer; import openvino; "
+        "print(openvino.convert_model.__name__, 'openvino_telemetry' in sys.modules); import openvino_telemetry"
+    )
+    assert _run(code) == "convert_model False"
+
+
 def test_every_error_is_drawn_in_the_tree() -> None:
     names = {name for name, value in vars(errors).items() if isinstance(value, type)}
     for name in names:

@@ -12,14 +12,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Self
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
-from openvino import opset13 as ops
 
 from alen.color import Development
 from alen.engines.curves import Node, constant, eotf_inverse_srgb
 from alen.engines.graph import COLORS
 from alen.engines.openvino import compiled_for_one_core
+from alen.openvino_runtime import ops, ov
 
 _PIXELS: Final = 16_384
 """Pixels that are developed at a time: what is between the steps stays in the processor's second-level cache."""

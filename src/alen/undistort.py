@@ -15,13 +15,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeAlias
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
-from openvino import opset13 as ops
 
 from alen.engines.curves import Node
 from alen.engines.openvino import compiled_for_one_core
 from alen.lens_distortion import LensDistortion
+from alen.openvino_runtime import ops, ov
 
 _ROWS: Final = 64
 _COLUMNS: Final = 256

@@ -23,11 +23,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
 
 from alen.config import AlenConfig
 from alen.engines import UnshuffledPlanes, graph
+from alen.openvino_runtime import ov
 
 _HALO: Final = 2
 """Rows that the two 3 × 3 convolutions of a block need above and below."""

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from openvino import opset13 as ops
+
+from alen.openvino_runtime import ops
 
 _BRIGHTEST = 2000.0
 """Linear value up to which the curves are right to 1e-6: ratio 300 times a white balance gain of 6."""

@@ -19,13 +19,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
-from openvino import opset13 as ops
 
 from alen.config import COLOR_FLOOR, DEMOSAICKED, LUMA, PYRAMID, AlenConfig
 from alen.demosaic import demosaicking_kernels
 from alen.engines.curves import constant, eotf_inverse_srgb, eotf_srgb
+from alen.openvino_runtime import ops, ov
 
 _SLOPE = np.float32(0.2)
 COLORS = ("red", "green", "blue")

@@ -11,11 +11,7 @@ from queue import SimpleQueue
 from typing import Any, Final, Literal
 
 import numpy as np
-import openvino as ov
-import openvino.properties as props
-import openvino.properties.hint as hints
 from numpy.typing import NDArray
-from openvino import opset13 as ops
 
 from alen.allocator import return_freed_memory
 from alen.config import PYRAMID, AlenConfig
@@ -25,6 +21,7 @@ from alen.engines.averages import ROWS, averages, between_rows
 from alen.engines.bands import FIRST_BYTES, BandedTrunk, band_rows, kept_bytes, stack_sums
 from alen.engines.graph import COLORS, composition, margin
 from alen.errors import DeviceError, SettingsError, WeightsError
+from alen.openvino_runtime import hints, ops, ov, props
 from alen.weights import Weights
 
 BAND: Final = 64_000
