@@ -365,3 +365,16 @@ def test_an_inserted_block_changes_nothing_however_large_the_features(pairwise: 
     y.sum().backward()
     assert x.grad is not None
     assert all(torch.isfinite(gradient).all() for gradient in (x.grad, block.nonlocal_operation.project.weight.grad))
+
+
+@pytest.mark.parametrize(("pairwise", "normalization"), _FORMS)
+def test_an_empty_batch(pairwise: Any, normalization: Any) -> None:
+    """As of a detector that found nothing."""
+    for layer in (
+        NonLocalBlock(6, pairwise=pairwise, normalization=normalization, key_pool=2),
+        NonLocal(6, pairwise=pairwise, normalization=normalization, query_pool=2, key_grid=3),
+    ):
+        y = layer(torch.empty(0, 6, 5, 7))
+        assert y.shape == (0, 6, 5, 7)
+        y.sum().backward()
+        assert all(p.grad is not None and not p.grad.any() for p in layer.parameters())
