@@ -147,7 +147,7 @@ class NonLocal(nn.Module):
         pooled = self._pooled(x)  # (N, C, h, w)
         query, key, value = self.project_inputs(pooled)
         y = self.attend(query, key, value)  # (N, hw, D)
-        y = y.transpose(1, 2).unflatten(2, pooled.shape[2:])  # (N, D, h, w)
+        y = torch.unflatten(y.transpose(1, 2), 2, pooled.shape[2:])  # (N, D, h, w)
         projected: Tensor = self.project(y)
         if self.query_pool == 1:
             return projected
