@@ -22,6 +22,7 @@ from alen.cfa import (
 from alen.color import eotf_inverse_srgb
 from alen.config import DEMOSAICKED, PYRAMID, PYRAMID_CEILING, PYRAMID_NOISE, AlenConfig
 from alen.demosaic import demosaic_malvar, xtrans_kernels
+from alen.errors import SettingsError
 from alen.models.alen import Alen, pyramid
 from alen.models.attention import NonLocal
 from alen.models.layers import compress_highlights, eotf_srgb, expand_highlights
@@ -472,3 +473,21 @@ def test_pictures_move_with_the_frame(unshuffle: int) -> None:
     torch.testing.assert_close(
         whole[:, :, 2 * step :, 2 * step :][:, :, inner, inner], moved[:, :, inner, inner], atol=2e-5, rtol=1e-4
     )
+
+
+@pytest.mark.parametrize("shape", [(4, 8, 8), (1, 1, 4, 8, 8), (1, 3, 8, 8), (1, 9, 8, 8)])
+def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(SettingsError, match=r"\(N, 4, h, w\)"):
+        _small(AlenConfig.shipped())(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(("h", "w"), [(7, 8), (8, 7)])
+def test_parts_of_xtrans_patterns_are_refused(h: int, w: int) -> None:
+    with pytest.raises(SettingsError, match=f"even sides.*{h} × {w}"):
+        _small(AlenConfig.xtrans())(torch.zeros(1, 9, h, w))
+
+
+@every_ablation
+def test_sizes_can_be_told_without_computing(config: AlenConfig) -> None:
+    """As programs that count operations do."""
+    assert _small(config).to("meta")(torch.empty(2, 4, 13, 22, device="meta")).shape == (2, 3, 26, 44)

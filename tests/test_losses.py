@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from skimage.metrics import structural_similarity
 from alen import metrics
 from alen.errors import SettingsError
 from alen.training import losses
+
+Similarity = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def test_ssim_equals_scikit_image_inside_the_border() -> None:
@@ -126,3 +129,27 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_pictures() -> None:
     for kind in ("l1", "l2", "l2_ssim", "l1_ms_ssim", "log_l2_ssim"):
         parts = [losses.training_loss(a[i : i + 1], b[i : i + 1], kind, ssim_weight=0.5).item() for i in (0, 1)]  # type: ignore[arg-type]
         assert losses.training_loss(a, b, kind, ssim_weight=0.5).item() == pytest.approx(np.mean(parts))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("similarity", [losses.ssim, losses.ms_ssim])
+def test_similarities_keep_their_digits_in_half_precision(similarity: Similarity, dtype: torch.dtype) -> None:
+    """Variances are differences of means that are nearly equal: in bfloat16 MS-SSIM was off by 0.01."""
+    a, b = (picture.to(dtype) for picture in _pictures(181, 190))
+    expected = similarity(a.double(), b.double()).item()
+    with torch.autocast("cpu", dtype=dtype):
+        assert similarity(a, b).item() == pytest.approx(expected, abs=1e-5)
+        assert similarity(a.float(), b).item() == pytest.approx(expected, abs=1e-5)
+    assert similarity(a, b).item() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("similarity", [losses.ssim, losses.ms_ssim])
+def test_similarities_refuse_what_is_not_alike(similarity: Similarity) -> None:
+    pictures = torch.zeros(2, 3, 176, 180)
+    for other in (pictures[:1], pictures[:, :1], pictures[..., 1:]):
+        with pytest.raises(SettingsError, match="one shape"):
+            similarity(pictures, other)
+    with pytest.raises(SettingsError, match=r"\(N, C, H, W\)"):
+        similarity(pictures[0], pictures[0])
+    with pytest.raises(SettingsError, match="at least 1"):
+        similarity(pictures[..., :10], pictures[..., :10])

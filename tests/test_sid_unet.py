@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from alen.config import SidUnetConfig
+from alen.errors import SettingsError
 from alen.models.sid_unet import SidUnet
 
 _SMALL = SidUnetConfig(widths=(4, 4, 8, 8, 12))
@@ -36,6 +37,12 @@ def test_xtrans_takes_nine_planes_and_any_size(h: int, w: int) -> None:
         picture = network(torch.rand((2, 9, h, w), generator=torch.Generator().manual_seed(3)))
     assert picture.shape == (2, 3, 3 * h, 3 * w)
     assert torch.isfinite(picture).all()
+
+
+@pytest.mark.parametrize("shape", [(4, 16, 16), (1, 3, 16, 16), (1, 9, 16, 16)])
+def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(SettingsError, match=r"\(N, 4, h, w\)"):
+        SidUnet(_SMALL)(torch.zeros(shape))
 
 
 def test_biases_of_the_ports() -> None:

@@ -24,15 +24,18 @@ from alen.config import (
     AlenConfig,
 )
 from alen.demosaic import demosaicking_kernels
+from alen.errors import SettingsError
 from alen.models.layers import (
     SLOPE,
     ChannelAttentionBlock,
     InvertedShuffle,
     MixedAttentionBlock,
+    check_planes,
     compress_highlights,
     downsample,
     eotf_inverse_srgb,
     expand_highlights,
+    without_autocast,
 )
 
 __all__ = ["Alen", "AlenConfig"]
@@ -156,8 +159,14 @@ class Alen(nn.Module):
         Returns:
             (N, 3, s·h, s·w) float32, s = `AlenConfig.shuffle`; display-encoded (see
             `alen.color.eotf_inverse_srgb`), not clipped.
+
+        Raises:
+            SettingsError: The planes have another shape.
         """
+        check_planes(planes, self.config.plane_count)
         h, w = planes.shape[2:]
+        if h % self.config.period or w % self.config.period:
+            raise SettingsError(f"X-Trans planes have even sides, whole patterns; got {h} × {w}.")
         multiple = self.config.multiple
         if h % multiple or w % multiple:
             padded = self.continued(planes, (0, -w % multiple, 0, -h % multiple))
@@ -222,7 +231,7 @@ class Alen(nn.Module):
         Returns:
             (N, 3, s·h, s·w) float32.
         """
-        with torch.autocast(head.device.type, enabled=False):
+        with without_autocast(head.device):
             head = head.float()
             if self.config.base == "none":
                 return F.pixel_shuffle(head, self.config.shuffle)

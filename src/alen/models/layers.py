@@ -6,6 +6,7 @@ the inverted shuffle layer: pixel-unshuffle, which loses nothing, and a 1 × 1 c
 
 from __future__ import annotations
 
+import contextlib
 from typing import Literal
 
 import torch
@@ -19,6 +20,19 @@ Downsample = Literal["isl", "max", "strided"]
 
 SLOPE = 0.2
 """Negative slope of every leaky ReLU."""
+
+
+def without_autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Return a context in which nothing is computed in a lower precision than it is given; also for "meta"."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return contextlib.nullcontext()
+
+
+def check_planes(planes: Tensor, count: int) -> None:
+    """Raise SettingsError unless these are packed planes (N, ``count``, h, w)."""
+    if planes.ndim != 4 or planes.shape[1] != count:
+        raise SettingsError(f"Packed planes are (N, {count}, h, w); got {tuple(planes.shape)}.")
 
 
 def eotf_inverse_srgb(linear: Tensor) -> Tensor:

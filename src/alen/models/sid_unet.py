@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alen.config import SidUnetConfig
-from alen.models.layers import SLOPE
+from alen.models.layers import SLOPE, check_planes
 
 __all__ = ["SidUnet", "SidUnetConfig"]
 
@@ -70,7 +70,11 @@ class SidUnet(nn.Module):
 
         Returns:
             (N, 3, s·h, s·w) float32, s = `SidUnetConfig.shuffle`; display-encoded, not clipped.
+
+        Raises:
+            SettingsError: The planes have another shape.
         """
+        check_planes(planes, self.config.plane_count)
         h, w = planes.shape[2:]
         padded = F.pad(planes.clamp_max(1), (0, -w % _MULTIPLE, 0, -h % _MULTIPLE), mode="replicate")
         head = self.features(padded).float()  # (N, 3·s², h', w'); float32 also under autocast

@@ -4,7 +4,8 @@ The paper's loss is SSIM + L2, its released code's 0.85·L1 + 0.15·(1 − MS-SS
 Simoncelli, "Image quality assessment: from error visibility to structural similarity", 2004, with its Gaussian window
 of 11 pixels and σ = 1.5. MS-SSIM: Wang, Simoncelli and Bovik, "Multiscale structural similarity for image quality
 assessment", 2003, https://doi.org/10.1109/ACSSC.2003.1292216. Every loss is a mean over the pictures of a batch, so
-that the gradient of a batch is the mean of the gradients of its equal parts.
+that the gradient of a batch is the mean of the gradients of its equal parts. Similarities are computed in float32 at
+least, inside autocast and of half precision, too: a variance is a difference of means that are nearly equal.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from alen.errors import SettingsError
+from alen.models.layers import without_autocast
 from alen.training.config import Loss
 
 _WINDOW = 11
@@ -58,7 +60,11 @@ def ssim(prediction: Tensor, truth: Tensor, *, data_range: float = 1.0, stride: 
     """Return the mean structural similarity of pictures (N, C, H, W), in [−1, 1]; windows inside the picture only.
 
     With ``stride`` 2 every second window of every second row counts: nearly the same mean, at a third of the time.
+
+    Raises:
+        SettingsError: A side is below 11 pixels, or the pictures differ in shape.
     """
+    prediction, truth = _comparable(prediction, truth, "SSIM", _WINDOW)
     luminance, covariances, variances = _similarities(prediction, truth, data_range=data_range, stride=stride)
     return (luminance * covariances / variances).mean()
 
@@ -71,12 +77,10 @@ def ms_ssim(prediction: Tensor, truth: Tensor, *, data_range: float = 1.0) -> Te
     zero is raised to `_FLOOR`: a power of it has no finite gradient.
 
     Raises:
-        SettingsError: A side is below 176 pixels, and the coarsest scale smaller than a window.
+        SettingsError: A side is below 176 pixels, and the coarsest scale smaller than a window, or the pictures differ
+            in shape.
     """
-    least = _WINDOW << (len(MS_SSIM_WEIGHTS) - 1)
-    if min(prediction.shape[2:]) < least:
-        size = " × ".join(str(n) for n in prediction.shape[2:])
-        raise SettingsError(f"MS-SSIM needs sides of at least {least} pixels; got {size}. Take larger patches.")
+    prediction, truth = _comparable(prediction, truth, "MS-SSIM", _WINDOW << (len(MS_SSIM_WEIGHTS) - 1))
     product: Tensor | float = 1.0
     for scale, weight in enumerate(MS_SSIM_WEIGHTS, start=1):
         luminance, covariances, variances = _similarities(prediction, truth, data_range=data_range)
@@ -87,6 +91,18 @@ def ms_ssim(prediction: Tensor, truth: Tensor, *, data_range: float = 1.0) -> Te
             prediction, truth = F.avg_pool2d(prediction, 2), F.avg_pool2d(truth, 2)
     assert isinstance(product, Tensor)
     return product.mean()
+
+
+def _comparable(prediction: Tensor, truth: Tensor, what: str, least: int) -> tuple[Tensor, Tensor]:
+    """Return pictures in one type, float32 at least; SettingsError unless they are (N, C, H, W), large and alike."""
+    if prediction.shape != truth.shape or prediction.ndim != 4:
+        shapes = f"{tuple(prediction.shape)}, {tuple(truth.shape)}"
+        raise SettingsError(f"{what} is of pictures (N, C, H, W) of one shape; got {shapes}.")
+    if min(prediction.shape[2:]) < least:
+        size = " × ".join(str(n) for n in prediction.shape[2:])
+        raise SettingsError(f"{what} needs sides of at least {least} pixels; got {size}. Take larger patches.")
+    dtype = torch.promote_types(torch.promote_types(prediction.dtype, truth.dtype), torch.float32)
+    return prediction.to(dtype), truth.to(dtype)
 
 
 def _similarities(
@@ -105,8 +121,9 @@ def _similarities(
     def window_means(*maps: Tensor) -> list[Tensor]:
         joined = torch.cat(maps, dim=1)
         kernel = rows[: joined.shape[1]]
-        joined = F.conv2d(joined, kernel, stride=(1, stride), groups=len(kernel))
-        joined = F.conv2d(joined, kernel.transpose(2, 3), stride=(stride, 1), groups=len(kernel))
+        with without_autocast(joined.device):
+            joined = F.conv2d(joined, kernel, stride=(1, stride), groups=len(kernel))
+            joined = F.conv2d(joined, kernel.transpose(2, 3), stride=(stride, 1), groups=len(kernel))
         return list(joined.chunk(len(maps), dim=1))
 
     mean_t, square_t = window_means(truth, truth * truth)  # apart: no gradient goes through them
