@@ -173,6 +173,18 @@ def test_a_missing_folder_is_a_picture_error(tmp_path: Path) -> None:
         write_cfa_dng(tmp_path / "missing" / "a.dng", random_mosaic(22, 22), **SETTINGS)
 
 
+@pytest.mark.parametrize("name", ["", "a\0.dng"])
+def test_what_cannot_be_a_name_is_a_picture_error(name: str) -> None:
+    with pytest.raises(PictureError, match="name of a file"):
+        write_cfa_dng(name, random_mosaic(22, 22), **SETTINGS)
+
+
+def test_a_name_may_be_as_long_as_the_system_allows(tmp_path: Path) -> None:
+    path = tmp_path / f"{'n' * 251}.dng"
+    write_cfa_dng(path, random_mosaic(22, 22), **SETTINGS)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_written_file_has_ordinary_permissions(tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
     write_cfa_dng(tmp_path / "a.dng", random_mosaic(22, 22), **SETTINGS)
@@ -194,6 +206,13 @@ def test_a_written_file_has_ordinary_permissions(tmp_path: Path) -> None:
         {"xyz2cam": np.eye(4)},
         {"orientation": 0},
         {"orientation": 9},
+        {"orientation": 1.5},
+        {"xyz2cam": 1e12 * np.eye(3)},
+        {"baseline_exposure_ev": float("inf")},
+        {"baseline_exposure_ev": 1e12},
+        {"noise_profile": [(1e-4, 1e-6, 0.0)]},
+        {"noise_profile": [(1e-4, 1e-6)] * 2},
+        {"noise_profile": [(float("nan"), 1e-6)]},
         {"iso": 0},
         {"exposure_time_s": -1.0},
         {"aperture": float("nan")},

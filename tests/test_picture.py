@@ -7,6 +7,7 @@ import io
 import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -364,6 +365,27 @@ def test_other_numbers_are_refused(tmp_path: Path, name: str, dtype: type) -> No
     with pytest.raises(SettingsError, match=f"bits per channel; got an array of {np.dtype(dtype)}"):
         write_picture(tmp_path / name, np.zeros((8, 8, 3), dtype=dtype))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.complex64, np.bool_, "U8", object])
+def test_linear_pictures_of_other_numbers_are_refused(tmp_path: Path, dtype: Any) -> None:
+    with pytest.raises(SettingsError, match="a linear picture is of float32; got an array of"):
+        write_linear_tiff(tmp_path / "a.tif", np.zeros((8, 8, 3)).astype(dtype))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_linear_pictures_of_float64_are_rounded(tmp_path: Path) -> None:
+    rgb = _photo().astype(np.float64) / 3
+    write_linear_tiff(tmp_path / "a.tif", rgb)  # type: ignore[arg-type]
+    assert np.array_equal(tifffile.imread(tmp_path / "a.tif"), rgb.astype(np.float32))
+    with pytest.raises(PictureError, match="not finite"):
+        write_linear_tiff(tmp_path / "b.tif", 1e300 * rgb)
+
+
+def test_a_name_with_a_zero_byte_is_refused() -> None:
+    for write, suffix in ((write_picture, "png"), (write_linear_tiff, "tif")):
+        with pytest.raises(PictureError, match=r"a\\x00b.*cannot be the name"):
+            write(f"a\0b.{suffix}", _photo())
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

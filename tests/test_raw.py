@@ -17,7 +17,15 @@ from PIL import Image
 from alen.cfa import BAYER_PHASES, CFA, mosaic_from_rgb, pack
 from alen.color import cam2rgb_from_xyz2cam
 from alen.dng import Field, encode_exif, read_directories, write_cfa_dng
-from alen.errors import AlenError, CorruptRawError, NotRawError, RawError, RawNotFoundError, UnsupportedRawError
+from alen.errors import (
+    AlenError,
+    CorruptRawError,
+    NotRawError,
+    RawError,
+    RawNotFoundError,
+    SettingsError,
+    UnsupportedRawError,
+)
 from alen.levels import normalize
 from alen.raw import read_header, read_raw, render_reference
 from alen.raw.containers import boxes
@@ -453,6 +461,19 @@ def test_a_missing_file_is_also_a_file_not_found_error(tmp_path: Path) -> None:
         read_raw(tmp_path / "missing.dng")
     with pytest.raises(FileNotFoundError):
         read_raw(str(tmp_path / "missing.dng"))
+
+
+@pytest.mark.parametrize("read", [read_raw, read_header, render_reference])
+def test_what_is_no_file_is_refused(read: Any, tmp_path: Path) -> None:
+    with pytest.raises(RawNotFoundError, match="no such file"):
+        read("a\0b.dng")
+    for source in (None, 5, ["a.dng"], np.zeros(4, np.uint8)):
+        with pytest.raises(SettingsError, match=f"needed; got {type(source).__name__}"):
+            read(source)
+    path = tmp_path / "a.dng"
+    path.write_bytes(dng(random_mosaic(22, 22)))
+    with path.open(encoding="latin-1") as text, pytest.raises(SettingsError, match=r"'rb'.*a\.dng, opened for str"):
+        read(text)
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:

@@ -265,8 +265,13 @@ def write_cfa_dng(
         if value is not None and not 0 < value < _MAX_PART:
             raise SettingsError(f"The {what} is a positive number or None; got {value}.")
     matrix = np.asarray(xyz2cam, dtype=np.float64)
-    if matrix.shape != (3, 3) or not np.all(np.isfinite(matrix)) or abs(np.linalg.det(matrix)) < 1e-9:
+    if matrix.shape != (3, 3) or not np.all(np.abs(matrix) < _MAX_PART) or abs(np.linalg.det(matrix)) < 1e-9:
         raise SettingsError(f"xyz2cam is an invertible 3 × 3 matrix; got {xyz2cam!r}.")
+    if not abs(baseline_exposure_ev) < _MAX_PART:
+        raise SettingsError(f"The baseline exposure is a number of stops; got {baseline_exposure_ev}.")
+    noise = np.asarray([] if noise_profile is None else noise_profile, dtype=np.float64)
+    if noise_profile is not None and (noise.shape not in ((1, 2), (3, 2)) or not np.all(np.isfinite(noise))):
+        raise SettingsError(f"A noise profile is one pair (scale, offset), or one for R, G and B; got {noise_profile}.")
     height, width = mosaic.shape
     data = _compressed(mosaic, cfa) if compress else np.ascontiguousarray(mosaic, dtype="<u2").tobytes()
     repeat, blacks = _black_pattern(cfa, black_level)
@@ -281,7 +286,7 @@ def write_cfa_dng(
         262: Field(_SHORT, (PHOTOMETRIC_CFA,)),
         271: Field.ascii(camera.split()[0] if camera.split() else "ALEN"),  # Make
         272: Field.ascii(camera),  # Model
-        274: Field(_SHORT, (orientation,)),
+        274: Field(_SHORT, (int(orientation),)),
         277: Field(_SHORT, (1,)),  # SamplesPerPixel
         278: Field(_LONG, (height,)),  # RowsPerStrip
         279: Field(_LONG, (len(data),)),  # StripByteCounts
@@ -305,7 +310,7 @@ def write_cfa_dng(
         50778: Field(_SHORT, (21,)),  # CalibrationIlluminant1: D65
     }
     if noise_profile is not None:
-        main[51041] = Field(_DOUBLE, tuple(float(value) for pair in noise_profile for value in pair))  # NoiseProfile
+        main[51041] = Field(_DOUBLE, tuple(noise.ravel().tolist()))  # NoiseProfile
     exif = _exposure_fields(iso, exposure_time_s, aperture, taken)
     with _opened(target) as file:
         file.write(_encode_tiff(main, exif, {}, {}, strip=True))
@@ -332,7 +337,7 @@ def _check(
         raise SettingsError(f"The white level of a DNG is a whole number; got {white_level}.")
     if len(white_balance) != 3 or not all(np.isfinite(gain) and gain > 0 for gain in white_balance):
         raise SettingsError(f"Three positive white balance gains R, G, B are needed; got {white_balance}.")
-    if not 1 <= orientation <= 8:
+    if orientation not in range(1, 9):
         raise SettingsError(f"The EXIF orientation is 1…8; got {orientation}.")
 
 
@@ -383,7 +388,9 @@ def _opened(target: str | os.PathLike[str] | BinaryIO) -> Iterator[_Writable]:
         yield target
         return
     path = Path(target)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    if not path.name or "\0" in str(path):
+        raise PictureError(f"{str(target)!r}: this cannot be the name of a file. Choose another one.")
+    temporary = path.with_name(f".{path.name[:32]}.{secrets.token_hex(4)}.part")  # a long name leaves no room for more
     try:
         try:
             with temporary.open("xb") as file:

@@ -137,19 +137,22 @@ def write_linear_tiff(
 
     Args:
         path: The file, ending in .tif or .tiff; an existing one is replaced.
-        rgb: (H, W, 3) float32, linear; neither clipped nor scaled.
+        rgb: (H, W, 3) float32, or another floating type, which is rounded; linear; neither clipped nor scaled.
         exif: As for `write_picture`.
         metadata: As for `write_picture`.
 
     Raises:
         PictureError: The file cannot be written; nothing is left behind.
-        SettingsError: The shape is wrong.
+        SettingsError: The shape or the type is wrong.
     """
     path = Path(path)
     if path.suffix.lower() not in (".tif", ".tiff"):
         raise PictureError(f"{path}: linear pictures are written as .tif or .tiff; choose one of these suffixes.")
     _check(path, rgb)
-    pixels = np.ascontiguousarray(rgb, dtype="<f4")
+    if rgb.dtype.kind != "f":
+        raise SettingsError(f"{path}: a linear picture is of float32; got an array of {rgb.dtype}.")
+    with np.errstate(over="ignore"):  # told below
+        pixels = np.ascontiguousarray(rgb, dtype="<f4")
     if not np.isfinite(pixels.sum(dtype=np.float64)):
         raise PictureError(not_a_number(path))
     with replacing_picture(path) as file:
@@ -300,7 +303,10 @@ def _quantized(path: Path, rgb: Pixels, dtype: type[np.uint8] | type[np.uint16])
     """Return the picture as (H, W, 3) of a type, contiguous."""
     if rgb.dtype != np.float32:
         if rgb.dtype != dtype:
-            raise SettingsError(f"{path}: has {np.iinfo(dtype).bits} bits per channel; got an array of {rgb.dtype}.")
+            raise SettingsError(
+                f"{path}: has {np.iinfo(dtype).bits} bits per channel; got an array of {rgb.dtype}. Give one of "
+                f"{np.dtype(dtype)}, or float32 in [0, 1]."
+            )
         return np.ascontiguousarray(rgb)
     quantized = np.empty(rgb.shape, dtype=dtype)
     quantize(rgb, out=quantized, name=path)
@@ -368,6 +374,8 @@ def replacing_picture(path: Path) -> Iterator[BinaryIO]:
     Raises:
         PictureError: It cannot be written; the message says what to do.
     """
+    if "\0" in str(path):
+        raise PictureError(f"{str(path)!r}: this cannot be the name of a file; choose another one.")
     temporary = path.with_name(f".{path.name[:32]}.{secrets.token_hex(4)}.part")  # a long name leaves no room for more
     try:
         try:

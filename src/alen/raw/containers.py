@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from alen.dng import PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR_RAW, Directory
-from alen.errors import CorruptRawError, NotRawError, RawError, RawNotFoundError, UnsupportedRawError
+from alen.errors import (
+    CorruptRawError,
+    NotRawError,
+    RawError,
+    RawNotFoundError,
+    SettingsError,
+    UnsupportedRawError,
+)
 
 _MAX_BYTES: Final = 2**31 - 1
 """LibRaw counts file positions in 32 bits, signed."""
@@ -93,13 +100,17 @@ def load(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[bytes, str]
                 file.seek(0)
                 _check_length(size, name)
                 data = file.read()
-        except FileNotFoundError as error:
+        except (FileNotFoundError, ValueError) as error:  # the latter for names that no file can have
             raise RawNotFoundError(f"{path}: there is no such file. Check the path.") from error
         except OSError as error:
             raise RawError(f"{path}: the file cannot be read: {error.strerror}. Check its permissions.") from error
     else:
         name = Path(str(getattr(source, "name", "<file>"))).name
-        data = source.read()
+        read: object = source.read() if hasattr(source, "read") else None
+        if not isinstance(read, bytes):
+            given = type(source).__name__ if read is None else f"{name}, opened for {type(read).__name__}"
+            raise SettingsError(f"A path, the bytes of a RAW file or a file opened with 'rb' is needed; got {given}.")
+        data = read
     if not data:
         raise NotRawError(f"{name}: the file is empty. {COPY_AGAIN}")
     _check_length(len(data), name)

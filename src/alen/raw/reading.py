@@ -63,6 +63,7 @@ def read_raw(source: str | os.PathLike[str] | bytes | BinaryIO) -> RawImage:
         CorruptRawError: It is a RAW file, but damaged or cut off.
         UnsupportedRawError: It is a sound RAW file, but of neither mosaic, or LibRaw cannot decode it.
         RawError: It cannot be opened.
+        SettingsError: ``source`` is none of these.
     """
     with _opened(source) as opened:
         opened.raw.unpack()
