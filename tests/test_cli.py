@@ -343,6 +343,21 @@ def test_enhance_one_file(folder: Path, weights: Path, capsys: pytest.CaptureFix
     assert told["Source"] == "in.dng"
 
 
+@pytest.mark.parametrize("closed", [["stdout"], ["stderr"], ["stdout", "stderr"]])
+def test_nobody_needs_to_listen(
+    folder: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, closed: list[str]
+) -> None:
+    """Streams that whoever started the process has closed: `2>&-`, or Windows without a console."""
+    _dng(folder / "a.dng")
+    for name in closed:
+        monkeypatch.setattr(sys, name, None)
+    assert main(["enhance", "a.dng", "--model", str(weights)]) == 0
+    assert main(["enhance", "b.dng", "--model", str(weights)]) == 1
+    for name in closed:
+        getattr(sys, name).close()
+    assert (folder / "a.alen.jpg").exists()
+
+
 def test_hot_pixels_can_be_kept(folder: Path, weights: Path) -> None:
     _dng(folder / "in.dng", hot=(40, 50))
     told = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -362,6 +363,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is None:  # OpenVINO takes longer to import its model converter, and telemetry, than all the rest
         sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type]
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # whoever started us has closed it; Windows does without a console
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for all the process
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without "→" or "×" shows "?" instead
