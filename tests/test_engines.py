@@ -527,5 +527,6 @@ def test_settings_that_are_none_are_refused(engine: type[OpenVinoEngine] | type[
     weights = load_weights(find_weights("alen-fast"))
     with pytest.raises(SettingsError, match="precision is one of"):
         engine(weights, precision="foo")  # type: ignore[arg-type]
-    with pytest.raises(SettingsError, match="At least one thread"):
-        engine(weights, threads=0)
+    for threads in (0, 1.5, "2"):
+        with pytest.raises(SettingsError, match="At least one thread"):
+            engine(weights, threads=threads)  # type: ignore[arg-type]

@@ -436,9 +436,10 @@ def test_frames_that_need_more_memory_than_allowed_are_refused(demosaicker: Enha
             enhance(raw, ratio=RATIO)
 
 
-def test_no_memory_at_all_is_no_setting(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [0, -1, float("nan")])
+def test_no_memory_at_all_is_no_setting(size: float, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="The largest memory is above 0"):
-        Enhancer(tmp_path / "none.safetensors", max_memory_bytes=0)
+        Enhancer(tmp_path / "none.safetensors", max_memory_bytes=size)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("cfa", [CFA.bayer("GBRG"), CFA.xtrans()], ids=lambda cfa: cfa.kind)

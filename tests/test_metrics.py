@@ -79,6 +79,9 @@ def test_refusals(measure) -> None:  # type: ignore[no-untyped-def]
         measure(picture, picture[:, :, 0], data_range=1.0)
     with pytest.raises(SettingsError, match="one shape"):
         measure(picture[None], picture[None], data_range=1.0)
+    for other in (picture.tolist(), picture + 1j, picture.astype(str), torch.zeros(16, 16, 3), None):
+        with pytest.raises(SettingsError, match="real numbers"):
+            measure(picture, other, data_range=1.0)
     with pytest.raises(SettingsError, match="data_range"):
         measure(picture, picture, data_range=0.0)
     with pytest.raises(TypeError, match="data_range"):

@@ -360,11 +360,15 @@ def test_settings_are_known_for_the_table_only(sigma: float, data_range: float) 
         ({"patch": -1}, "odd"),
         ({"window": 4}, "odd"),
         ({"window": 1}, "odd"),
+        ({"patch": 3.5}, "whole pixels"),
+        ({"window": 5.0}, "whole pixels"),
         ({"sigma": -0.1}, "sigma"),
         ({"sigma": float("nan")}, "sigma"),
         ({"h": 0.0}, "positive"),
         ({"h": ()}, "positive"),
         ({"h": (1.0, -1.0)}, "positive"),
+        ({"h": [1.0, 2.0]}, "tuple"),
+        ({"h": np.array([1.0, 2.0])}, "tuple"),
         ({"h": float("inf")}, "positive"),
         ({"kernel_sigma": 0.0}, "kernel_sigma"),
         ({"least_weight": 1.0}, "least_weight"),
@@ -388,8 +392,14 @@ def test_pictures_that_are_refused() -> None:
         nonlocal_means(image, settings, guide=np.zeros((8, 8), np.float32))
     with pytest.raises(SettingsError, match="2 channels"):
         nonlocal_means(image, FilterSettings(patch=3, window=5, sigma=1.0, h=(1.0, 1.0, 1.0)))
-    with pytest.raises(SettingsError, match="threads"):
-        nonlocal_means(image, settings, threads=0)
+    for threads in (0, 1.5, "2"):
+        with pytest.raises(SettingsError, match="threads"):
+            nonlocal_means(image, settings, threads=threads)  # type: ignore[arg-type]
+    for wrong in (image.tolist(), None):
+        with pytest.raises(SettingsError, match=f"image is an array.*got {type(wrong).__name__}"):
+            nonlocal_means(wrong, settings)
+    with pytest.raises(SettingsError, match="guide is an array"):
+        nonlocal_means(image, settings, guide=image.tolist())  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="inside"):
         nonlocal_weights(image, settings, row=17, column=0)
     with pytest.raises(SettingsError, match="one strength"):

@@ -323,7 +323,7 @@ class Enhancer:
         self._undistort = undistort
         self._ensemble = ensemble
         self._lock = threading.Lock()
-        if max_memory_bytes is not None and max_memory_bytes <= 0:
+        if max_memory_bytes is not None and not max_memory_bytes > 0:
             raise SettingsError(f"The largest memory is above 0; got {max_memory_bytes / 1e9:g} GB.")
         self._max_memory_bytes = max_memory_bytes
         self._make_engine = partial(make_engine, device=device, precision=precision, threads=threads)

@@ -52,7 +52,7 @@ def psnr(prediction: NDArray[Any], truth: NDArray[Any], *, data_range: float) ->
         Decibels; infinity for equal pictures, its negative where a difference is infinite.
 
     Raises:
-        SettingsError: The shapes differ or are not of a picture, or the data range is not above 0.
+        SettingsError: The shapes differ, these are no pictures, or the data range is not above 0.
 
     Example:
         >>> round(psnr(np.full((4, 4), 0.1), np.zeros((4, 4)), data_range=1.0), 6)
@@ -82,7 +82,7 @@ def ssim(prediction: NDArray[Any], truth: NDArray[Any], *, data_range: float) ->
         At most 1, which only equal pictures reach; symmetric in the two.
 
     Raises:
-        SettingsError: The shapes differ or are not of a picture, or the data range is not above 0.
+        SettingsError: The shapes differ, these are no pictures, or the data range is not above 0.
 
     Example:
         >>> ramp = np.linspace(0, 1, 256).reshape(16, 16)
@@ -113,7 +113,7 @@ def ms_ssim(prediction: NDArray[Any], truth: NDArray[Any], *, data_range: float)
         A value in [0, 1]; 1 for equal pictures; symmetric in the two.
 
     Raises:
-        SettingsError: The shapes differ, are not of a picture or too small, or the data range is not above 0.
+        SettingsError: The shapes differ, these are no pictures or too small, or the data range is not above 0.
 
     Example:
         >>> ramp = np.linspace(0, 1, 176 * 180).reshape(176, 180)
@@ -137,6 +137,10 @@ def ms_ssim(prediction: NDArray[Any], truth: NDArray[Any], *, data_range: float)
 
 def _check(prediction: NDArray[Any], truth: NDArray[Any], data_range: float) -> None:
     """Raise SettingsError unless these are two pictures of one shape and a data range."""
+    for picture in (prediction, truth):
+        if not isinstance(picture, np.ndarray) or picture.dtype.kind not in "biuf":
+            given = picture.dtype if isinstance(picture, np.ndarray) else type(picture).__name__
+            raise SettingsError(f"A picture is an array (H, W) or (H, W, C) of real numbers; got {given}.")
     if prediction.shape != truth.shape or prediction.ndim not in (2, 3) or prediction.size == 0:
         raise SettingsError(f"Two pictures (H, W) or (H, W, C) of one shape; got {prediction.shape}, {truth.shape}.")
     if not (math.isfinite(data_range) and data_range > 0):

@@ -18,6 +18,7 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, Final
 
 import numpy as np
@@ -68,14 +69,21 @@ class FilterSettings:
 
     def __post_init__(self) -> None:
         """Raise SettingsError on values the filter is not defined for."""
-        if self.patch < 1 or self.window < 3 or self.patch % 2 == 0 or self.window % 2 == 0:
+        is_odd = all(isinstance(side, Integral) and side % 2 == 1 for side in (self.patch, self.window))
+        if not is_odd or self.patch < 1 or self.window < 3:
             raise SettingsError(
-                f"Patch and window have odd sides, the window at least 3; got {self.patch} and {self.window}."
+                "Patch and window have odd sides in whole pixels, the window at least 3; "
+                f"got {self.patch} and {self.window}."
             )
         if not (self.sigma >= 0 and math.isfinite(self.sigma)):
             raise SettingsError(f"sigma is a number of at least 0; got {self.sigma}.")
-        if not self.strengths or not all(value > 0 and math.isfinite(value) for value in self.strengths):
-            raise SettingsError(f"h is one positive number, or one for each channel; got {self.h}.")
+        numbers = [value for value in self.strengths if isinstance(value, Real)]
+        if (
+            not numbers
+            or len(numbers) != len(self.strengths)
+            or not all(value > 0 and math.isfinite(value) for value in numbers)
+        ):
+            raise SettingsError(f"h is one positive number, or a tuple of one for each channel; got {self.h!r}.")
         if self.kernel_sigma is not None and not (self.kernel_sigma > 0 and math.isfinite(self.kernel_sigma)):
             raise SettingsError(f"kernel_sigma is a positive number or None; got {self.kernel_sigma}.")
         if not 0 <= self.least_weight < 1:
@@ -177,8 +185,8 @@ def nonlocal_means(
         raise SettingsError(f"A guide has the size of the image, {height} × {width}; got {compared.shape[1:]}.")
     if len(settings.strengths) not in (1, channels):
         raise SettingsError(f"h is one number, or one for each of the {channels} channels; got {settings.h}.")
-    if threads is not None and threads < 1:
-        raise SettingsError(f"threads is at least 1, or None for all cores; got {threads}.")
+    if threads is not None and not (isinstance(threads, Integral) and threads >= 1):
+        raise SettingsError(f"threads is a whole number of at least 1, or None for all cores; got {threads!r}.")
     workers = threads if threads is not None else usable_cores()
 
     lowest, highest = planes.min(axis=(1, 2), keepdims=True), planes.max(axis=(1, 2), keepdims=True)
@@ -240,6 +248,8 @@ def nonlocal_weights(
 
 def _planes(image: NDArray[np.floating[Any]], name: str) -> NDArray[np.float32]:
     """Return a picture (H, W) or (H, W, C) as planes (C, H, W) float32; raise SettingsError if it is none."""
+    if not isinstance(image, np.ndarray):
+        raise SettingsError(f"The {name} is an array (H, W) or (H, W, C); got {type(image).__name__}.")
     if not np.issubdtype(image.dtype, np.floating) or image.ndim not in (2, 3) or image.size == 0:
         raise SettingsError(
             f"The {name} is an array (H, W) or (H, W, C) of floating-point numbers; got {image.shape} {image.dtype}."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal, Protocol, get_args
 
 import numpy as np
@@ -19,11 +20,11 @@ Precision = Literal["auto", "bfloat16", "float32"]
 
 
 def check_engine_settings(precision: str, threads: int | None) -> None:
-    """Raise SettingsError unless a precision is one of `Precision` and there is at least one thread, or None."""
+    """Raise SettingsError unless a precision is one of `Precision` and threads are a whole number above 0, or None."""
     if precision not in get_args(Precision):
         raise SettingsError(f"The precision is one of {', '.join(get_args(Precision))}; got {precision!r}.")
-    if threads is not None and threads < 1:
-        raise SettingsError(f"At least one thread is needed; got {threads}.")
+    if threads is not None and not (isinstance(threads, Integral) and threads >= 1):
+        raise SettingsError(f"At least one thread is needed, a whole number of them; got {threads!r}.")
 
 
 class Planes(Protocol):

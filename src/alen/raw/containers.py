@@ -107,10 +107,10 @@ def load(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[bytes, str]
     else:
         name = Path(str(getattr(source, "name", "<file>"))).name
         read: object = source.read() if hasattr(source, "read") else None
-        if not isinstance(read, bytes):
+        if not isinstance(read, (bytes, bytearray, memoryview)):
             given = type(source).__name__ if read is None else f"{name}, opened for {type(read).__name__}"
             raise SettingsError(f"A path, the bytes of a RAW file or a file opened with 'rb' is needed; got {given}.")
-        data = read
+        data = bytes(read)
     if not data:
         raise NotRawError(f"{name}: the file is empty. {COPY_AGAIN}")
     _check_length(len(data), name)
