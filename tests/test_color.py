@@ -104,6 +104,24 @@ def test_cam2rgb_refuses_matrices_without_inverse(matrix) -> None:
         cam2rgb_from_xyz2cam(matrix)
 
 
+@pytest.mark.parametrize("channel", range(3))
+def test_matrices_map_white_to_positive_values_in_every_channel(channel: int) -> None:
+    signs = np.ones(3)
+    signs[channel] = -1
+    with pytest.raises(SettingsError, match="maps white to positive values"):
+        cam2rgb_from_xyz2cam(color.RGB_FROM_XYZ * signs[:, None])
+
+
+def test_each_color_has_its_own_shading() -> None:
+    """Where nothing is clipped, the gains are as good as in the picture before."""
+    rng = np.random.default_rng(4)
+    rgb = rng.uniform(0.05, 0.4, (30, 40, 3)).astype(np.float32)
+    gains = rng.uniform(1, 1.6, (3, 30, 40)).astype(np.float32)
+    matrix = [[1.6, -0.4, -0.2], [-0.2, 1.5, -0.3], [0.0, -0.5, 1.5]]
+    shaded = develop(rgb, matrix, clip_level=5.0, shading=lambda start, stop: gains[:, start:stop])
+    np.testing.assert_allclose(shaded, develop(rgb * gains.transpose(1, 2, 0), matrix, clip_level=5.0), atol=1e-6)
+
+
 # Development
 
 

@@ -75,6 +75,9 @@ def test_exposure_ratio_is_that_of_see_in_the_dark() -> None:
     assert exposure_ratio(30, 0.033) == 300
     assert exposure_ratio(30, 0.1, cap=1000) == pytest.approx(300)
     assert exposure_ratio(1, 2) == 0.5
+    for times in ((np.inf, 1), (1, np.inf), (10, 0.1, np.inf)):
+        with pytest.raises(SettingsError, match="positive numbers"):
+            exposure_ratio(*times)
     for times in [(0, 1), (1, 0), (float("nan"), 1), (1, -1)]:
         with pytest.raises(SettingsError):
             exposure_ratio(*times)
