@@ -228,7 +228,8 @@ def _write_jpeg(file: BinaryIO, path: Path, rgb: Pixels, fields: ExifFields, qua
         icc_profile=srgb_profile(),
         exif=b"Exif\0\0" + block,
     )
-    file.write(jpeg.getbuffer())
+    with jpeg.getbuffer() as data:  # given back even if writing fails: an error keeps it, and Python 3.13 complains
+        file.write(data)
 
 
 def _write_png(file: BinaryIO, path: Path, rgb: Pixels, fields: ExifFields, quality: int) -> None:  # noqa: ARG001 - all encoders are called alike
