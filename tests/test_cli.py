@@ -434,7 +434,7 @@ def test_threads_are_those_of_the_engine(
     assert main([*common, "--threads", "1"]) == main(common) == 0
     assert made == [1, None]
     assert main([*common, "--threads", "0"]) == 2
-    assert "At least one thread is needed; got 0." in capsys.readouterr().err
+    assert "At least one thread is needed, a whole number of them; got 0." in capsys.readouterr().err
 
 
 def test_linear_files(folder: Path, weights: Path) -> None:
