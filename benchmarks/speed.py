@@ -131,8 +131,9 @@ def make_frame(folder: Path, megapixels: float, crop_megapixels: float) -> None:
 
 def convert_sid_unet(folder: Path) -> Row:
     """Write the See-in-the-Dark U-Net as an OpenVINO model for the folder's frame; returns nothing measured."""
-    import openvino as ov
     import torch
+
+    from alen.openvino_runtime import ov
 
     class Whole(torch.nn.Module):
         def __init__(self, network: nn.Module) -> None:
@@ -185,11 +186,8 @@ def sid_unet_eager(folder: Path) -> Call:
 
 def sid_unet_openvino(folder: Path) -> Call:
     """Return the U-Net in OpenVINO with the settings of ALEN's engine; it was converted before."""
-    import openvino as ov
-    import openvino.properties as props
-    import openvino.properties.hint as hints
-
     from alen.cores import usable_cores
+    from alen.openvino_runtime import hints, ov, props
 
     planes = np.load(folder / "planes.npy")[None]
     core = ov.Core()

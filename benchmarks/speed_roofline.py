@@ -109,13 +109,11 @@ def measure_limits(side: int) -> Row:
     A product of side³ counts 2·side³ operations. Copied is as much as 16 of its matrices, which no cache holds; what is
     read and what is written both count.
     """
-    import openvino as ov
-    import openvino.properties.hint as hints
     import torch
-    from openvino import opset13 as ops
 
     from alen.cores import usable_cores
     from alen.engines.openvino import available_devices
+    from alen.openvino_runtime import hints, ops, ov
 
     def best(work: Callable[[], object]) -> float:
         times = []
@@ -219,12 +217,10 @@ def trace(folder: Path, model: str, precision: Precision, isa: str | None, calls
     """
     if isa is not None:
         os.environ["ONEDNN_MAX_CPU_ISA"] = isa  # read when OpenVINO is loaded, which is below
-    import openvino as ov
-    import openvino.properties as props
-
     from alen.config import AlenConfig
     from alen.engines.bands import FIRST_BYTES, first_features_bytes
     from alen.engines.openvino import OpenVinoEngine
+    from alen.openvino_runtime import ov, props
     from alen.weights import find_weights, load_weights
 
     graphs: dict[str, _Graph] = {}
