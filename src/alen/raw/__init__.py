@@ -6,7 +6,7 @@ that wrote no header. Therefore a file is checked before (is it a container we k
 and after decoding (are there unwritten areas, do the values fit the levels).
 
 `image` holds the values that come out, `containers` knows kinds of files, `metadata` camera and exposure, `colors`
-white balance and matrix, `corrections` the opcodes of DNGs; `reading` alone touches LibRaw and puts it together.
+white balance and matrix, `corrections` the opcodes of DNGs; `reading` opens files with LibRaw and puts it together.
 """
 
 from alen.raw.image import Gains, Matrix, RawHeader, RawImage
