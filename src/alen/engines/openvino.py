@@ -312,9 +312,11 @@ class _Composer:
         s, u = self._config.shuffle, self._config.unshuffle
         _, _, width, channels = head.shape
         self._fill(rows.stop + max(self._late, default=0))  # bilinear: one average more is looked at
-        smooth = [
-            between_rows(level, side, rows, self._count, u) for side, level in zip(PYRAMID, self._levels, strict=False)
-        ]
+
+        def between(side: int, level: NDArray[np.float32]) -> NDArray[np.float32]:
+            return between_rows(level, side, rows, self._count, u)
+
+        smooth = list(self._pool.map(between, PYRAMID, self._levels))
         around = self._around(rows) if self._config.base != "none" else None
 
         def make(index: int) -> None:
