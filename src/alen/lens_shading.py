@@ -59,8 +59,8 @@ class GainMap:
     def over(self, height: int, width: int) -> Callable[[int, int], NDArray[np.float32]]:
         """Return what gives the gains (n, width) of rows ``start`` to ``stop`` of a frame (height, width)."""
         columns = self._places(1, width)
-        weights = np.maximum(1 - np.abs(columns[:, None] - np.arange(self.gains.shape[1])), 0)
-        across = (self.gains @ weights.T).astype(np.float32)  # (V, width)
+        points = np.arange(self.gains.shape[1])
+        across = np.stack([np.interp(columns, points, gains) for gains in self.gains]).astype(np.float32)  # (V, width)
         steps = np.diff(across, axis=0, append=across[-1:])
         down = self._places(0, height)
         above = down.astype(np.intp)  # the point that a row lies at or after

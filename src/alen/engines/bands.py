@@ -316,7 +316,8 @@ class BandedTrunk:
         averages = self._cell_averages(pooled, height, width)
         for output, name in (("keys", "key"), ("values", "value")):
             weight, bias = (self._arrays[f"encode{level}.spatial.{name}.{kind}"] for kind in ("weight", "bias"))
-            embedded = averages @ weight[:, :, 0, 0].T + bias  # (K, D)
+            # not by BLAS, whose threads then spin for a tenth of a second on cores that the next stage wants
+            embedded = np.einsum("kc,dc->kd", averages, weight[:, :, 0, 0]) + bias
             limit = self._config.attention_limit
             if name == "key" and limit is not None:
                 embedded *= limit / np.maximum(np.linalg.norm(embedded, axis=1, keepdims=True), 1e-12)
