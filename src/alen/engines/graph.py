@@ -211,22 +211,13 @@ def composition(config: AlenConfig, arrays: Arrays, rows: int, width: int, stora
             for all_shares in (of_color, ops.subtract(of_luma, of_color))
         )
         smooth = [_along_rows(level, of, u, wide) for level, of in zip(levels, PYRAMID, strict=True)]
-        details = [
-            ops.split(_demosaicked(config, patterns, kernel, n), 0, 3).outputs()
-            for kernel in demosaicking_kernels(config.cfa, arrays)
-        ]
-        color = [
-            ops.add(
-                _mixture([level[index] for level in smooth], shares[DEMOSAICKED:]),
-                _mixture([detail[index] for detail in details], shares),
-            )
-            for index in range(3)
-        ]
+        details = [_demosaicked(config, patterns, kernel, n) for kernel in demosaicking_kernels(config.cfa, arrays)]
+        color = ops.add(_mixture(smooth, shares[DEMOSAICKED:]), _mixture(details, shares))
         more = ops.add(
             _mixture([_luma(level) for level in smooth], apart[DEMOSAICKED:]),
             _mixture([_luma(detail) for detail in details], apart),
         )
-        base = ops.concat(_join(color, more), 0)
+        base = _join(color, more)
         encoded, parameters = ops.add(eotf_inverse_srgb(base), painted), [head, around, *levels]
     else:
         isotropic, *_ = demosaicking_kernels(config.cfa, arrays)
@@ -267,8 +258,8 @@ def _demosaicked(config: AlenConfig, patterns: Node, kernel: NDArray[np.float32]
     return _expand_highlights(_reshape(detail, 3, u, side, u, side, n))
 
 
-def _along_rows(level: Node, side: int, u: int, wide: int) -> list[Node]:
-    """Continue averages bilinearly along the rows, (1, 3, rows, ⌈w/side⌉) → R, G and B, (1, u, 1, u, 1, n) each.
+def _along_rows(level: Node, side: int, u: int, wide: int) -> Node:
+    """Continue averages bilinearly along the rows, (1, 3, rows, ⌈w/side⌉) → (3, u, 1, u, 1, n).
 
     The sum of an average and its two neighbors, weighted for each of its pixels; OpenVINO's interpolation takes several
     times as long.
@@ -288,7 +279,7 @@ def _along_rows(level: Node, side: int, u: int, wide: int) -> list[Node]:
     fine = _reshape(fine, 3, u, u, high, count * across)
     if count * across != wide:
         fine = ops.slice(fine, [0], [wide], [1], [4])
-    return list(ops.split(_reshape(fine, 3, u, 1, u, 1, high * wide), 0, 3).outputs())
+    return _reshape(fine, 3, u, 1, u, 1, high * wide)
 
 
 def margin(config: AlenConfig) -> int:
@@ -467,17 +458,19 @@ def _mixture(pictures: Iterable[Node], shares: Iterable[Node]) -> Node:
     return _sum(ops.multiply(picture, share) for picture, share in zip(pictures, shares, strict=False))
 
 
-def _join(color: Sequence[Node], more: Node) -> list[Node]:
-    """See `alen.models.alen`: the color differences of R, G and B to their luma, with a luma brighter by ``more``."""
+def _join(color: Node, more: Node) -> Node:
+    """See `alen.models.alen`: the color differences to their luma, with a luma brighter by ``more``."""
     own = _luma(color)
     luma = ops.add(own, more)
     above, below = (ops.add(ops.maximum(value, constant(0)), constant(COLOR_FLOOR)) for value in (luma, own))
     share = ops.minimum(ops.divide(above, below), constant(1))
-    return [ops.add(luma, ops.multiply(ops.subtract(value, own), share)) for value in color]
+    return ops.add(luma, ops.multiply(ops.subtract(color, own), share))
 
 
-def _luma(color: Sequence[Node]) -> Node:
-    return _sum(ops.multiply(value, constant(weight)) for value, weight in zip(color, LUMA, strict=True))
+def _luma(color: Node) -> Node:
+    """Return the luma (1, …) of R, G and B (3, …)."""
+    colors = ops.split(color, 0, 3).outputs()
+    return _sum(ops.multiply(value, constant(weight)) for value, weight in zip(colors, LUMA, strict=True))
 
 
 def _of_positions(kernel: NDArray[np.float32], u: int, period: int, side: int) -> NDArray[np.float32]:
