@@ -11,7 +11,6 @@ darks this becomes their mean.
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -137,7 +136,7 @@ def combine_dark_frames(frames: Iterable[RawImage]) -> DarkFrame:
 
 def _check_levels(levels: Sequence[tuple[float, str]], range_dn: float) -> None:
     """Raise CalibrationError if one of some dark frames, (mean in DN, name), is brighter than half of them allow."""
-    usual = statistics.median_low(level for level, _ in levels)
+    usual, _ = sorted(levels)[(len(levels) - 1) // 2]  # the median, or the lower one of two
     brightest, name = max(levels)
     if brightest - usual > LIT_SHARE * range_dn:
         raise CalibrationError(

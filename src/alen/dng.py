@@ -29,7 +29,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import secrets
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -390,7 +389,7 @@ def _opened(target: str | os.PathLike[str] | BinaryIO) -> Iterator[_Writable]:
     path = Path(target)
     if not path.name or "\0" in str(path):
         raise PictureError(f"{str(target)!r}: this cannot be the name of a file. Choose another one.")
-    temporary = path.with_name(f".{path.name[:32]}.{secrets.token_hex(4)}.part")  # a long name leaves no room for more
+    temporary = path.with_name(f".{path.name[:32]}.{os.urandom(4).hex()}.part")  # a long name leaves no room for more
     try:
         try:
             with temporary.open("xb") as file:

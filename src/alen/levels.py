@@ -266,11 +266,12 @@ def _block_brightness(
 
     colors = cfa.color_map(n, n)
     share = np.array([0.25, 0.5, 0.25]) * white_balance * (side * side) ** -1 * n * n / np.bincount(colors.ravel())
-    weights = np.tile(share[colors], (1, columns * side // n)).astype(np.float32)  # (n, columns × side)
-    mosaic = normalized[: rows * side, : columns * side]
-    lines = sum(mosaic[y::n] * weights[y] for y in range(n))  # (rows × side/n, columns × side)
-    blocks = np.asarray(lines).reshape(rows, side // n, columns, side)
-    return np.asarray(blocks.sum(axis=(1, 3), dtype=np.float64))
+    weights = np.tile(share[colors], (1, columns * side // n))  # (n, columns × side)
+    lines = np.empty((rows, columns * side))
+    for row, line in enumerate(lines):
+        block = normalized[row * side : (row + 1) * side, : columns * side].reshape(side // n, n, -1)
+        np.sum(block.sum(axis=0) * weights, axis=0, out=line)
+    return np.asarray(lines.reshape(rows, columns, side).sum(axis=2))
 
 
 def _span(black_level: tuple[float, float, float, float], white_level: float) -> NDArray[np.float64]:

@@ -18,7 +18,6 @@ import functools
 import io
 import json
 import os
-import secrets
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -377,7 +376,7 @@ def replacing_picture(path: Path) -> Iterator[BinaryIO]:
     """
     if "\0" in str(path):
         raise PictureError(f"{str(path)!r}: this cannot be the name of a file; choose another one.")
-    temporary = path.with_name(f".{path.name[:32]}.{secrets.token_hex(4)}.part")  # a long name leaves no room for more
+    temporary = path.with_name(f".{path.name[:32]}.{os.urandom(4).hex()}.part")  # a long name leaves no room for more
     try:
         try:
             with temporary.open("xb") as file:

@@ -587,7 +587,8 @@ def stack_sums(planes: NDArray[np.float32], brightness: Sequence[float], u: int)
     for index, factor in enumerate(brightness):  # clipped where their product would be, which saves a pass
         np.clip(planes, np.float32(-1 / factor), np.float32(1 / factor), out=clipped)
         of_columns = clipped.reshape(count, rows // u, u, width).sum(axis=1)  # the longer axis last
-        sums[index] = factor * of_columns.reshape(count, u, width // u, u).sum(axis=2, dtype=np.float64)
+        for column in range(u):
+            sums[index, :, :, column] = factor * of_columns[..., column::u].sum(axis=2, dtype=np.float64)
     return sums.ravel()
 
 
