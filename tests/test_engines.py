@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 
 from alen.color import eotf_inverse_srgb, eotf_srgb
 from alen.config import PYRAMID, AlenConfig, SidUnetConfig
-from alen.engines import PlanesArray, UnshuffledPlanes, curves, openvino
+from alen.engines import PlanesArray, UnshuffledPlanes, curves, graph, openvino
 from alen.engines.averages import ROWS, averages, between_rows
 from alen.engines.bands import BandedTrunk, first_features_bytes, kept_bytes, stack_sums
-from alen.engines.openvino import OpenVinoEngine, core
+from alen.engines.openvino import OpenVinoEngine, available_devices, core
 from alen.engines.torch import TorchEngine
 from alen.errors import DeviceError, SettingsError, WeightsError
 from alen.metrics import psnr
 from alen.models.alen import Alen, pyramid
 from alen.models.sid_unet import SidUnet
-from alen.openvino_runtime import ov
+from alen.openvino_runtime import hints, ov
 from alen.weights import TrainingFacts, Weights, find_weights, load_weights, shipped_names
 
 _CONFIGS = {
@@ -154,6 +154,32 @@ def test_highlights_are_not_rounded() -> None:
     expected = _in_torch(network, 30 + _planes(40, 56))
     np.testing.assert_allclose(eotf_inverse_srgb(picture), expected, rtol=1e-4)
     assert picture.max() > 10
+
+
+@pytest.mark.parametrize("stage", ["encode", "decode", "last", "composition"])
+def test_nothing_is_copied_between_operations(stage: str) -> None:
+    """OpenVINO puts a copy, a reordering into the same order, before what it would compute in place and must not."""
+    config = AlenConfig.shipped()
+    model, has_bfloat16 = Alen(config), available_devices()["CPU"][1]
+    arrays = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    storage = ov.Type.bf16 if has_bfloat16 else ov.Type.f32
+    match stage:
+        case "encode":
+            made = graph.encode(config, arrays, 1, 16, 32, storage)
+        case "decode":
+            made = graph.decode(config, arrays, 1, 16, 32, storage)
+        case "last":
+            made = graph.last(config, arrays, 16, 32, storage, kept=True)
+        case _:
+            made = graph.composition(config, arrays, 4, 64, storage)
+    precision = ov.Type.f32 if stage == "composition" else storage
+    compiled = core().compile_model(made, "CPU", {hints.inference_precision: precision})
+    for node in compiled.get_runtime_model().get_ops():
+        facts = node.get_rt_info()
+        if facts["layerType"].value == "Reorder":
+            before = node.input_value(0).get_node().get_rt_info()
+            kinds = [(of["outputLayouts"].value, of["outputPrecisions"].value) for of in (before, facts)]
+            assert kinds[0] != kinds[1], node.get_friendly_name()
 
 
 def test_the_same_frame_gives_the_same_picture() -> None:
