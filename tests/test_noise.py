@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from alen.cameras import CAMERAS, sample_generic
 from alen.cfa import BAYER_PHASES, CFA
@@ -206,6 +208,15 @@ def test_any_size_and_pattern(size: tuple[int, int], cfa: CFA) -> None:
 def test_a_picture_is_not_a_mosaic() -> None:
     with pytest.raises(SettingsError, match="two dimensions"):
         add_noise(np.zeros((4, 4, 3), np.float32), RGGB, RAW_14_BIT, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("clean", "message"),
+    [(np.zeros((4, 4), np.uint16), "uint16"), (np.array([[0, np.nan], [0.5, 1]], np.float32), "not a number")],
+)
+def test_what_is_not_normalized_is_refused(clean: NDArray[Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        add_noise(clean, RGGB, RAW_14_BIT, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(

@@ -106,10 +106,14 @@ def add_noise(
         (H, W) uint16, DN in [0, white_level_dn]. Shadows keep their noise on both sides of the black level.
 
     Raises:
-        SettingsError: ``clean`` is not a mosaic.
+        SettingsError: ``clean`` is not a normalized mosaic, or a value of it is not a number.
     """
     if clean.ndim != 2:
         raise SettingsError(f"A mosaic has two dimensions; got shape {clean.shape}.")
+    if not np.issubdtype(clean.dtype, np.floating):
+        raise SettingsError(f"A normalized mosaic has numbers from 0 to 1; got {clean.dtype}. Normalize it first.")
+    if clean.size and np.isnan(clean.max()):
+        raise SettingsError("A value of the mosaic is not a number.")
     height, width = clean.shape
     offsets = np.array(parameters.black_drift_dn) + parameters.black_level_dn
     rows = cfa.size * max(1, 4 * _BLOCK // (cfa.size * max(width, 1)))  # a band of whole patterns
