@@ -191,7 +191,7 @@ def composition(config: AlenConfig, arrays: Arrays, rows: int, width: int, stora
     around = ops.parameter(
         [1, rows + 2 * margin(config), width + 2 * margin(config), config.plane_count], np.float32, name="planes"
     )
-    channels = _planar(ops.transpose(ops.convert(head, "f32"), _CHANNELS_FIRST))
+    channels = _planar(ops.convert(head, "f32"))
     painted, weight = channels, channels
     if of_head > of_picture:
         painted, weight = ops.variadic_split(channels, 1, [of_picture * u**2, (of_head - of_picture) * u**2]).outputs()
@@ -218,6 +218,7 @@ def composition(config: AlenConfig, arrays: Arrays, rows: int, width: int, stora
             _mixture([_luma(detail) for detail in details], apart),
         )
         base = _join(color, more)
+        # what was split comes second: else OpenVINO would add in place, and copy it for that
         encoded, parameters = ops.add(eotf_inverse_srgb(base), painted), [head, around, *levels]
     else:
         isotropic, *_ = demosaicking_kernels(config.cfa, arrays)
@@ -254,7 +255,8 @@ def _demosaicked(config: AlenConfig, patterns: Node, kernel: NDArray[np.float32]
         patterns = ops.slice(patterns, begin, end, [1] * len(cut), cut)
     kernel = _of_positions(kernel, u // period, period, side)
     first, taps = ops.transpose(patterns, _CHANNELS_FIRST), ops.constant(kernel)
-    detail = _planar(ops.convolution(first, taps, [u // period] * 2, [0, 0], [0, 0], [1, 1]))
+    detail = ops.convolution(first, taps, [u // period] * 2, [0, 0], [0, 0], [1, 1])
+    detail = _planar(ops.transpose(detail, _CHANNELS_LAST))
     return _expand_highlights(_reshape(detail, 3, u, side, u, side, n))
 
 
@@ -488,14 +490,13 @@ def _of_positions(kernel: NDArray[np.float32], u: int, period: int, side: int) -
     return taps.reshape(-1, *taps.shape[7:])
 
 
-def _planar(x: Node) -> Node:
-    """Return features (1, C, h, w) as (1, C, 1, h·w), channel by channel, though convolutions leave channels last.
+def _planar(last: Node) -> Node:
+    """Return features (1, h, w, C) as (1, C, 1, h·w), channel by channel.
 
     As one row: else OpenVINO takes two to three times as long to bring them there.
     """
-    _, channels, height, width = _shape(x)
-    last = _reshape(ops.transpose(x, _CHANNELS_LAST), 1, 1, height * width, channels)
-    return ops.transpose(last, _CHANNELS_FIRST)
+    _, height, width, channels = _shape(last)
+    return ops.transpose(_reshape(last, 1, 1, height * width, channels), _CHANNELS_FIRST)
 
 
 def _reshape(x: Node, *shape: int) -> Node:
